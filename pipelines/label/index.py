@@ -1,0 +1,56 @@
+"""Class names to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from pipelines.errors import RecordError, nearest
+from pipelines.spec import TEXT, Spec
+from pipelines.step import Example, HostStep, Identical, Kernel
+
+
+class Index(HostStep):
+    """The position of a class name in the list of classes.
+
+    Takes  text
+    Gives  int64, in [0, len(classes) - 1]
+
+    A name that is not in the list fails the record.
+    """
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    agreement: ClassVar = Identical("a table look-up")
+    examples: ClassVar = (
+        Example(TEXT, {"classes": ["cat", "dog", "Straße"]}, lambda rng: rng.choice(["cat", "dog", "Straße"], 5).tolist()),
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({c for c in classes if classes.count(c) > 1})
+        if twice:
+            raise ValueError(f"each class may stand once, {twice[0]!r} stands twice")
+        return classes
+
+    def out_spec(self, x: Spec) -> Spec:
+        x.need(("text",), exactly=())
+        return Spec("int64", (), "class", (0, len(self.classes) - 1))
+
+    def bind_numpy(self, x: Spec) -> Kernel:
+        numbers = {name: np.int64(i) for i, name in enumerate(self.classes)}
+
+        def kernel(name: str) -> np.int64:
+            if name not in numbers:
+                raise RecordError(f"{name!r} is not one of the {len(numbers)} classes{nearest(name, _some(self.classes))}")
+            return numbers[name]
+
+        return kernel
+
+
+def _some(classes: Sequence[str]) -> Sequence[str]:
+    return classes[:1000]  # close matches among more would take longer than the record itself

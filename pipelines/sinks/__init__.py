@@ -1,0 +1,1 @@
+"""Sinks: finished records written to shards that each format's own readers understand, one file each."""

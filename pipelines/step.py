@@ -1,0 +1,257 @@
+"""A step: one operation with one meaning, and a binding of it in each framework.
+
+A step is a frozen model of its parameters. `out_spec` checks the seam and says what comes out;
+`bind_torch` and `bind_tensorflow` return the kernel, a function made once and called, from many
+threads, on one record or on a batch. A kernel's arguments are, in this order:
+
+    value [, rate_hz] [, draw]
+
+`rate_hz` (int) is handed only where the step has `takes_rate` and the spec's rate is PER_RECORD;
+such a kernel, and one of a step with `gives_rate` whose output spec says PER_RECORD, returns
+(value, rate_hz). `draw` (float64[..., variates]) is handed only where `variates()` is above 0.
+A step with `joins` takes several values, one argument each; other steps are applied to each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+from pipelines.native import to_native, to_numpy
+from pipelines.spec import Spec
+
+Kernel = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Identical:
+    """Both frameworks give the same values, bit for bit."""
+
+    why: str = ""
+
+    def __str__(self) -> str:
+        return "identical"
+
+    def excess(self, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> str | None:
+        """What is wrong, or None when `a` and `b` agree."""
+        if np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+            return None
+        return f"{np.mean(a != b):.2%} of the values differ, by up to {difference(a, b):.3g}"
+
+
+@dataclass(frozen=True)
+class Close:
+    """Differences of at most `absolute` + `of_peak` x the largest magnitude of the reference."""
+
+    of_peak: float = 0.0
+    absolute: float = 0.0
+    why: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.of_peak:g} of peak"] * bool(self.of_peak) + [f"{self.absolute:g}"] * bool(self.absolute)
+        return "within " + " + ".join(parts)
+
+    def excess(self, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> str | None:
+        """What is wrong, or None when `a` and `b` agree."""
+        found = difference(a, b)
+        peak = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
+        allowed = self.absolute + self.of_peak * peak
+        return None if found <= allowed else f"differs by {found:.3g}, allowed {allowed:.3g}"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Differences of at most `most` levels, on at most `share` of the values."""
+
+    most: float = 1
+    share: float = 1.0
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"within {self.most:g} level{'s' * (self.most != 1)} on {self.share:.2%}"
+
+    def excess(self, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> str | None:
+        """What is wrong, or None when `a` and `b` agree."""
+        found, share = difference(a, b), float(np.mean(a != b)) if a.size else 0.0
+        if found <= self.most and share <= self.share:
+            return None
+        return f"differs by {found:.3g} levels on {share:.3%}, allowed {self.most:g} on {self.share:.3%}"
+
+
+Agreement = Identical | Close | Levels
+
+
+def difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Largest absolute difference; infinite when the shapes, or the places of NaN and inf, differ."""
+    if a.shape != b.shape:
+        return float("inf")
+    if a.dtype.kind not in "iufcb":
+        return 0.0 if np.array_equal(a, b) else float("inf")
+    wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
+    x, y = a.astype(wide), b.astype(wide)
+    same = (x == y) | (np.isnan(x) & np.isnan(y))
+    gap = np.abs(np.where(same, 0, x) - np.where(same, 0, y))
+    return float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A case of the contract test: parameters, what flows in and, where chance does not suit, the values.
+
+    `values` gets a NumPy generator and returns the records to use; left out, the test draws them
+    from the spec, with odd sizes where an axis is open.
+    """
+
+    takes: Spec
+    params: Mapping[str, Any] = field(default_factory=dict)
+    values: Callable[[np.random.Generator], Sequence[Any]] | None = None
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None or path.is_absolute() else Path(base) / path
+
+
+ConfigPath = Annotated[Path, AfterValidator(_resolve)]
+"""A path in a config: relative to the config file."""
+
+
+class Step(BaseModel):
+    """Base of all steps. See the module for what a kernel is handed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    agreement: ClassVar[Agreement] = Identical()
+    examples: ClassVar[tuple[Example, ...]] = ()
+    serving: ClassVar[tuple[float, ...]] = ()
+    """The draw that `apply` and evaluation use: the least a random step can do (no turn, centre crop)."""
+    batches: ClassVar[bool] = True
+    """Whether the kernels take leading batch axes, and float64[batch, variates] draws with them."""
+    takes_rate: ClassVar[bool] = False
+    gives_rate: ClassVar[bool] = False
+    joins: ClassVar[bool] = False
+    meaning: ClassVar[int] = 1
+    """Raised when the same parameters come to mean other numbers, so that caches and states know."""
+
+    @classmethod
+    def step_name(cls) -> str:
+        """The name in a config, `audio.mel`: modality and file name."""
+        return ".".join(cls.__module__.split(".")[-2:])
+
+    def variates(self) -> int:
+        """Unit variates drawn per record; 0 for a step without randomness."""
+        return 0
+
+    def files(self) -> tuple[Path, ...]:
+        """Files whose content decides the result: vocabularies, models."""
+        return ()
+
+    def out_spec(self, x: Spec) -> Spec:
+        """What comes out when `x` flows in, or SpecError. Looks at no data."""
+        raise NotImplementedError(f"{type(self).__name__}.out_spec")
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        """The kernel on torch values."""
+        raise NotImplementedError(f"{type(self).__name__}.bind_torch")
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        """The kernel on TensorFlow values; works eagerly and inside a graph."""
+        raise NotImplementedError(f"{type(self).__name__}.bind_tensorflow")
+
+    def bind(self, framework: str, x: Spec) -> Kernel:
+        """The kernel in `framework`."""
+        return self.bind_torch(x) if framework == "torch" else self.bind_tensorflow(x)
+
+
+class HostStep(Step):
+    """A step with one NumPy binding that both frameworks call: for what neither has an op for."""
+
+    batches: ClassVar[bool] = False
+
+    def bind_numpy(self, x: Spec) -> Kernel:
+        """The kernel on NumPy values: channel last, text as `str`, files as `bytes`."""
+        raise NotImplementedError(f"{type(self).__name__}.bind_numpy")
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        return host_torch(self.bind_numpy(x), x, self.out_spec(x))
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        return host_tensorflow(self.bind_numpy(x), x, self.out_spec(x))
+
+
+def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
+    """A NumPy kernel as a torch kernel."""
+
+    def call(value: Any, *rest: Any) -> Any:
+        result = kernel(to_numpy(value, x), *rest)
+        if out.rate_hz == "per record":
+            return to_native(result[0], out, "torch"), result[1]
+        return to_native(result, out, "torch")
+
+    return call
+
+
+def host_tensorflow(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
+    """A NumPy kernel as a TensorFlow kernel, by way of tf.numpy_function."""
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(out.dtype) if out.is_numeric else tf.string
+    with_rate = out.rate_hz == "per record"
+
+    def numpy_call(value: Any, *rest: Any) -> Any:
+        result = kernel(to_numpy(value, x), *[r.item() if r.ndim == 0 else r for r in map(np.asarray, rest)])
+        data = result[0] if with_rate else result
+        if not out.is_numeric:
+            data = np.array([s.encode() if isinstance(s, str) else s for s in data] if out.axes else data, dtype=object)
+        else:
+            data = np.asarray(data, dtype=out.dtype)
+        return (data, np.int64(result[1])) if with_rate else data
+
+    def call(value: Any, *rest: Any) -> Any:
+        result = tf.numpy_function(numpy_call, [value, *rest], [dtype, tf.int64] if with_rate else dtype)
+        data = result[0] if with_rate else result
+        data.set_shape(out.shape)
+        return (data, result[1]) if with_rate else data
+
+    return call
+
+
+def step_class(module: str) -> type[Step]:
+    """The one step class that a module defines."""
+    held = importlib.import_module(module)
+    found = [
+        c
+        for c in vars(held).values()
+        if isinstance(c, type) and issubclass(c, Step) and c.__module__ == module and not c.__name__.startswith("_")
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module} must define exactly one step, it defines {[c.__name__ for c in found]}")
+    return found[0]
+
+
+def step_modules(path: Iterable[str]) -> list[str]:
+    """Names of the step files in a modality's folder: the folder is the registry."""
+    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+
+
+def lazy(package: str, path: Iterable[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a modality: `from pipelines.audio import Mel` loads mel.py alone."""
+    folder = list(path)
+
+    def class_names() -> dict[str, str]:
+        return {"".join(part.title() for part in name.split("_")): name for name in step_modules(folder)}
+
+    def getattribute(name: str) -> Any:
+        file = class_names().get(name)
+        if file is None:
+            raise AttributeError(f"module {package!r} has no step {name!r}")
+        return step_class(f"{package}.{file}")
+
+    return getattribute, lambda: sorted(class_names())
