@@ -41,9 +41,7 @@ def _key(*parts: object) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
-def variates(
-    seed: int, epoch: int, indices: npt.NDArray[np.int64], stream: str, count: int
-) -> npt.NDArray[np.float64]:
+def variates(seed: int, epoch: int, indices: npt.NDArray[np.int64], stream: str, count: int) -> npt.NDArray[np.float64]:
     """Unit variates in [0, 1): float64[len(indices), count], in steps of 2^-32.
 
     `stream` names the field, the step and its occurrence there, so that adding a step to a config

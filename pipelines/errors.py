@@ -1,16 +1,16 @@
 """Every error the package raises on purpose, and the exit code each means.
 
-    PipelineError                     1  internal failure
-    ├── UserError                     2  something the user gave is wrong
-    │   ├── ConfigError               2  every fault of a config, at once
-    │   ├── SpecError                 2  a step cannot take what flows into it
-    │   ├── SourceError               2  a folder, file or column is not there
-    │   ├── MissingLibrary            2  a framework or companion library is not installed
-    │   ├── OutputError               2  the output folder cannot be used
-    │   └── StateError                2  a state or a resume does not fit the config
-    ├── RecordError                   -  one record failed; it is quarantined, the run goes on
-    ├── TooManyFailures               3  more records quarantined than the config allows
-    └── ParityError                   4  the frameworks disagree
+PipelineError                     1  internal failure
+├── UserError                     2  something the user gave is wrong
+│   ├── ConfigError               2  every fault of a config, at once
+│   ├── SpecError                 2  a step cannot take what flows into it
+│   ├── SourceError               2  a folder, file or column is not there
+│   ├── MissingLibrary            2  a framework or companion library is not installed
+│   ├── OutputError               2  the output folder cannot be used
+│   └── StateError                2  a state or a resume does not fit the config
+├── RecordError                   -  one record failed; it is quarantined, the run goes on
+├── TooManyFailures               3  more records quarantined than the config allows
+└── ParityError                   4  the frameworks disagree
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class MissingLibrary(UserError):
     """A framework or companion library is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(
-            f"{library} is not installed; install it with: pip install 'multimodal-pipelines[{extra}]'"
-        )
+        super().__init__(f"{library} is not installed; install it with: pip install 'multimodal-pipelines[{extra}]'")
 
 
 class OutputError(UserError):

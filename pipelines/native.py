@@ -52,6 +52,8 @@ def to_numpy(value: Any, spec: Spec) -> Any:
 def _strings(value: Any, dtype: str) -> Any:
     if hasattr(value, "numpy"):
         value = value.numpy()
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_strings(item, dtype) for item in value]
     if dtype == "text" and isinstance(value, bytes):

@@ -8,7 +8,8 @@ threads, on one record or on a batch. A kernel's arguments are, in this order:
 
 `rate_hz` (int) is handed only where the step has `takes_rate` and the spec's rate is PER_RECORD;
 such a kernel, and one of a step with `gives_rate` whose output spec says PER_RECORD, returns
-(value, rate_hz). `draw` (float64[..., variates]) is handed only where `variates()` is above 0.
+(value, rate_hz). `draw` (float64[..., variates], a tensor of the framework, on the CPU in torch) is
+handed only where `variates()` is above 0; its leading axes are those of the value's batch.
 A step with `joins` takes several values, one argument each; other steps are applied to each.
 """
 

@@ -26,7 +26,9 @@ class Index(HostStep):
 
     agreement: ClassVar = Identical("a table look-up")
     examples: ClassVar = (
-        Example(TEXT, {"classes": ["cat", "dog", "Straße"]}, lambda rng: rng.choice(["cat", "dog", "Straße"], 5).tolist()),
+        Example(
+            TEXT, {"classes": ["cat", "dog", "Straße"]}, lambda rng: rng.choice(["cat", "dog", "Straße"], 5).tolist()
+        ),
     )
 
     @field_validator("classes")
@@ -46,7 +48,9 @@ class Index(HostStep):
 
         def kernel(name: str) -> np.int64:
             if name not in numbers:
-                raise RecordError(f"{name!r} is not one of the {len(numbers)} classes{nearest(name, _some(self.classes))}")
+                raise RecordError(
+                    f"{name!r} is not one of the {len(numbers)} classes{nearest(name, _some(self.classes))}"
+                )
             return numbers[name]
 
         return kernel
