@@ -166,9 +166,9 @@ class Step(BaseModel):
         """The kernel on TensorFlow values; works eagerly and inside a graph."""
         raise NotImplementedError(f"{type(self).__name__}.bind_tensorflow")
 
-    def bind(self, framework: str, x: Spec) -> Kernel:
-        """The kernel in `framework`."""
-        return self.bind_torch(x) if framework == "torch" else self.bind_tensorflow(x)
+    def bind(self, framework: str, *x: Spec) -> Kernel:
+        """The kernel in `framework`; a step with `joins` is given several specs."""
+        return self.bind_torch(*x) if framework == "torch" else self.bind_tensorflow(*x)
 
 
 class HostStep(Step):

@@ -1,0 +1,195 @@
+"""The `pipelines` command. Frameworks are loaded only by the commands that run something."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from pipelines.errors import ConfigError, PipelineError, UserError
+
+app = typer.Typer(
+    help="Audio, text and image pipelines from one YAML config, on PyTorch or TensorFlow.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+# Optional[...] because typer evaluates annotations at run time, on Python 3.10 too
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.", show_default=False)]
+FrameworkOption = Annotated[Optional[str], typer.Option("--framework", "-f", help="torch or tensorflow; overrides the config.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+LimitOption = Annotated[Optional[int], typer.Option(min=1, help="Only the first so many records.")]
+SetOption = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key: batch.size=64")]
+ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads; as many as cores if left out.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    framework: FrameworkOption = None,
+    device: DeviceOption = "auto",
+    output: Annotated[Optional[Path], typer.Option(help="Write shards here; overrides the config.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How often to go through the records.")] = 1,
+    limit: LimitOption = None,
+    threads: ThreadsOption = None,
+    sets: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run has ended.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, replacing what a run wrote.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a config: deliver every batch, and write shards where it asks for them."""
+    from pipelines.pipeline import describe, load
+    from pipelines.report.progress import progress
+    from pipelines.run import run as run_pipeline
+
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other")
+    pipe = load(config, framework=framework, device=device, threads=threads, overrides=tuple(sets or ()), limit=limit)
+    mode: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
+    with progress(f"{config.stem} on {pipe.framework}", len(pipe.source) * epochs) as watch:
+        summary = run_pipeline(pipe, epochs=epochs, output=output, mode=mode, watch=watch)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict()))
+        return
+    for failure in pipe.quarantine[:5]:
+        typer.echo(f"quarantined {describe(failure)}", err=True)
+    more = len(pipe.quarantine) - 5
+    if more > 0:
+        typer.echo(f"... and {more} more" + (f", all in {summary.output}/quarantine.jsonl" if summary.output else ""), err=True)
+    typer.echo(
+        f"{summary.framework}: read {summary.read} = delivered {summary.delivered} + quarantined {summary.quarantined}"
+        f" + left over {summary.left_over}, {summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s"
+    )
+    if summary.output:
+        typer.echo(f"wrote {summary.output}")
+
+
+@app.command()
+def check(
+    config: ConfigArgument, framework: FrameworkOption = None, sets: SetOption = None, limit: LimitOption = None
+) -> None:
+    """Find every fault of a config, then show the plan: each seam and the stage of each step. Loads no framework."""
+    from pipelines.config import read_config
+    from pipelines.plan import compile_plan
+    from pipelines.report.tables import plan_table, show
+
+    read = read_config(config, tuple(sets or ()), framework)
+    plan, source = compile_plan(read, limit)
+    show([plan_table(read, plan, len(source))])
+
+
+@app.command()
+def fit(
+    config: ConfigArgument,
+    framework: FrameworkOption = None,
+    sets: SetOption = None,
+    limit: LimitOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Fit also what is fitted already.")] = False,
+) -> None:
+    """Build what must be learnt from the data, such as vocabularies, and save it where the config says."""
+    from pipelines.config import read_config
+    from pipelines.fit import fit as fit_steps
+    from pipelines.plan import open_source
+    from pipelines.report.progress import progress
+
+    read = read_config(config, tuple(sets or ()), framework)
+    with progress(f"fit {config.stem} on {read.framework}", len(open_source(read, limit))) as watch:
+        fitted = fit_steps(read, again=again, limit=limit, watch=watch)
+    for one in fitted:
+        typer.echo(f"{one.field}: {one.step}: learnt from {one.records} records, wrote {', '.join(one.files)}")
+    if not fitted:
+        typer.echo("nothing to fit: every step has what it needs (--again fits anew)")
+
+
+@app.command()
+def explain(
+    config: ConfigArgument,
+    key: Annotated[str, typer.Argument(help="The key of the record.", show_default=False)],
+    framework: FrameworkOption = None,
+    sets: SetOption = None,
+    epoch: Annotated[int, typer.Option(min=0, help="Whose draws to use.")] = 0,
+) -> None:
+    """Replay one record step by step: what flows, and where it fails and why."""
+    from pipelines.pipeline import load
+    from pipelines.report.explain import explain as explain_record
+
+    pipe = load(config, framework=framework, device="cpu", overrides=tuple(sets or ()))
+    failed = explain_record(pipe, key, epoch)
+    raise typer.Exit(3 if failed else 0)
+
+
+@app.command()
+def steps(name: Annotated[Optional[str], typer.Argument(help="One step, such as audio.mel.")] = None) -> None:
+    """The catalogue of steps, or all about one."""
+    from pipelines.report.tables import show, step_page, steps_table
+
+    show([step_page(name) if name else steps_table()])
+
+
+@app.command()
+def samples(
+    folder: Annotated[Path, typer.Argument(help="Where to make them.", show_default=False)],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make a small set of sounds, pictures and captions to try the configs on."""
+    from pipelines.samples import make_samples
+
+    made = make_samples(folder, seed)
+    typer.echo(f"{folder}: " + ", ".join(f"{count} {what}" for what, count in made.items()))
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of configs, for editors."""
+    from pipelines.config import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Which companion library works here and which does not, why, and what is used instead."""
+    from pipelines.report.doctor import doctor as examine
+
+    report = examine()
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        report.show()
+
+
+@contextmanager
+def _user_words() -> Iterator[None]:
+    """Turns errors raised on purpose into a message and their exit code."""
+    try:
+        yield
+    except ConfigError as error:
+        for fault in error.faults:
+            typer.echo(str(fault), err=True)
+        count = len(error.faults)
+        typer.echo(f"{count} fault{'s' * (count != 1)}; nothing was run", err=True)
+        sys.exit(error.exit_code)
+    except PipelineError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished shards are kept, --resume goes on from there", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def main() -> None:
+    """Entry point of the `pipelines` command."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury the messages
+    with _user_words():
+        app(standalone_mode=True)

@@ -1,0 +1,273 @@
+"""A config made ready to run: the object behind `pipelines.load`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+from pipelines.config import Config, read_config, sections
+from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures
+from pipelines.grid import Chunk, Failure, Grid
+from pipelines.plan import Plan, compile_plan
+
+if TYPE_CHECKING:
+    from pipelines.runtime._engine import Delivered, Engine
+
+STATE_VERSION = 1
+
+
+@dataclass
+class Counts:
+    """Where the records of an epoch, or of several, went: read = delivered + quarantined + left over."""
+
+    read: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    left_over: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def as_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+class Pipeline:
+    """Batches of a config on one framework. Each iteration is one epoch, and the next one the next.
+
+    A batch is a dict: each field's tensor, `<field>_length` where sizes vary (int64[rows], or
+    int64[rows, axes]), `<field>_mask` for optional fields (bool[rows]), `key`, `index` (int64[rows]),
+    `_valid` (bool[rows]) where batches are filled up, and `_state`, the state after this batch.
+
+    Attributes: `plan` (every seam's spec), `source`, `counts` and `quarantine` of the epoch
+    begun last.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        limit: int | None = None,
+    ) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank={rank} must be in [0, {world}), the number of ranks")
+        self.config = config
+        self.options = {"device": device, "threads": threads, "rank": rank, "world": world, "limit": limit}
+        self.plan, self.source = compile_plan(config, limit)
+        self.grid = Grid(
+            len(self.source),
+            config.batch.size,
+            config.batch.shuffle,
+            config.batch.drop_last,
+            config.seed,
+            rank,
+            world,
+        )
+        self.counts = Counts()
+        self.quarantine: list[Failure] = []
+        self._sections = sections(config) | {"records": self.source.fingerprint()}
+        self._start = self._next = self._reached = (0, 0)  # (epoch, position)
+        fill = config.batch.size if config.batch.fixed or world > 1 else None
+        self.engine = _engine(config.framework, self.plan, self.source, fill, device, threads)
+
+    @property
+    def framework(self) -> str:
+        return self.config.framework
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch on this rank."""
+        return self.grid.batches()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for delivered in self.epoch():
+            if delivered.batch is not None:
+                yield delivered.batch | {"_state": json.dumps(self.state())}
+
+    def epoch(self, part: int = 0, parts: int = 1) -> Iterator[Delivered]:
+        """One epoch with its accounts: every batch of the grid, also those of which no row is left.
+
+        `part` of `parts` takes every parts-th batch, as worker processes do.
+        """
+        chunks = islice(self._begin(), part, None, parts)
+        for delivered in self.engine.run(chunks):
+            self._account(delivered)
+            yield delivered
+        self._close()
+
+    def state(self) -> dict[str, Any]:
+        """Where the run stands after the last batch handed over: small, plain JSON.
+
+        Valid for any number of threads and ranks and for both frameworks.
+        """
+        epoch, position = self._reached
+        return {"version": STATE_VERSION, "config": self._sections, "epoch": epoch, "position": position}
+
+    def resume(self, state: Mapping[str, Any] | str) -> None:
+        """Let the next iteration go on after the batch that `state` was taken from; StateError if it does not fit."""
+        held = json.loads(state) if isinstance(state, str) else state
+        if held.get("version") != STATE_VERSION:
+            raise StateError(f"expected a state of version {STATE_VERSION}, got {held.get('version')!r}")
+        changed = changes(held["config"], self._sections)
+        if changed:
+            raise StateError(f"the state belongs to another config: {changed}")
+        epoch, position = int(held["epoch"]), int(held["position"])
+        if epoch < 0 or not 0 <= position <= len(self.source):
+            raise StateError(f"expected a position in [0, {len(self.source)}], got {position} of epoch {epoch}")
+        self.start_at(epoch, position)
+
+    def start_at(self, epoch: int, position: int = 0) -> None:
+        """Let the next iteration begin at `position` of `epoch`."""
+        self._next = self._reached = (epoch, position)
+
+    @property
+    def next_start(self) -> tuple[int, int]:
+        """(epoch, position) at which the next iteration begins."""
+        return self._next
+
+    def apply(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """One record in memory, as serving needs it: field name to tensor, without a batch axis.
+
+        `raw` maps value names to `bytes`, `str`, numbers or arrays; fields whose values are not
+        given are left out. Random steps do the least they can. RecordError says what failed.
+        """
+        from pipelines.runtime._chain import StepFailure
+
+        try:
+            found = self.engine.apply(raw)
+        except StepFailure as error:
+            raise RecordError(f"{error.field}: {error.step}: {error.reason}") from error
+        if not found:
+            wanted = ", ".join(self.plan.values)
+            raise RecordError(f"expected values of {wanted}, got {', '.join(raw) or 'none'}")
+        return found
+
+    def torch_dataset(self) -> Any:
+        """A torch IterableDataset of finished batches: `DataLoader(pipe.torch_dataset(), batch_size=None)`."""
+        self._need("torch")
+        from pipelines.runtime.torch_objects import BatchDataset
+
+        return BatchDataset(self)
+
+    def tf_dataset(self) -> Any:
+        """A tf.data.Dataset of finished batches; each iteration is the next epoch, also inside `keras.fit`."""
+        self._need("tensorflow")
+        from pipelines.runtime.tensorflow import TensorflowEngine
+
+        assert isinstance(self.engine, TensorflowEngine)
+        return self.engine.dataset(
+            self._begin, self._account, self._close, lambda chunk: json.dumps(self._state_after(chunk))
+        )
+
+    def find(self, key: str) -> int:
+        """The index of the record called `key`, or RecordError."""
+        for index in range(len(self.source)):
+            if self.source.key(index) == key:
+                return index
+        raise RecordError(f"no record has the key {key!r}; keys look like {self.source.key(0)!r}")
+
+    def chunk_of(self, index: int, epoch: int = 0) -> Chunk:
+        """A chunk of one row: the record `index` with the draws it has in `epoch`."""
+        alone = replace(self.grid, shuffle=False, rank=0, world=1, batch=1)
+        return alone.chunk(epoch, self.plan.streams, index, index + 1)
+
+    def _need(self, framework: str) -> None:
+        if self.framework != framework:
+            raise PipelineError(f"this pipeline runs on {self.framework}; load it with framework={framework!r}")
+
+    def _begin(self) -> Iterator[Chunk]:
+        epoch, position = self._next
+        if position >= len(self.source):
+            epoch, position = epoch + 1, 0
+        self._next = (epoch + 1, 0)
+        self._start = self._reached = (epoch, position)
+        self.counts, self.quarantine = Counts(), []
+        return self.grid.chunks(epoch, self.plan.streams, position)
+
+    def _state_after(self, chunk: Chunk) -> dict[str, Any]:
+        return self.state() | {"epoch": chunk.epoch, "position": chunk.stop}
+
+    def _account(self, delivered: Delivered) -> None:
+        chunk = delivered.chunk
+        rows, failed = len(delivered.positions), len(delivered.failures)
+        if rows + failed != len(chunk.indices):
+            raise PipelineError(f"{len(chunk.indices)} records went in, {rows} came out and {failed} failed")
+        self.counts.read += len(chunk.indices)
+        self.counts.delivered += rows
+        self.counts.quarantined += failed
+        self.quarantine.extend(delivered.failures)
+        self._reached = (chunk.epoch, chunk.stop)
+        policy = self.config.on_error
+        if failed and policy.policy == "stop":
+            raise TooManyFailures(f"stopped at the first record that failed: {describe(delivered.failures[0])}")
+        if self.counts.quarantined > policy.at_most * len(self.source):
+            shown = "\n".join(f"  {describe(failure)}" for failure in self.quarantine[:5])
+            raise TooManyFailures(
+                f"{self.counts.quarantined} of {len(self.source)} records failed, "
+                f"more than on_error.at_most = {policy.at_most:g} allows. The first:\n{shown}"
+            )
+
+    def _close(self) -> None:
+        if self.grid.rank == 0:
+            left = self.grid.left_over(self._start[1])
+            self.counts.left_over += left
+            self.counts.read += left
+        self._reached = (self._start[0], len(self.source))
+
+
+def describe(failure: Failure) -> str:
+    """One line on a quarantined record."""
+    return f"{failure.key}: {failure.field or 'record'}: {failure.step}: {failure.reason}"
+
+
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """The sections of a config that differ, as a sentence; empty when none do."""
+    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return f"{', '.join(names)} changed" if names else ""
+
+
+def load(
+    config: str | Path | Mapping[str, Any],
+    *,
+    framework: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    overrides: tuple[str, ...] = (),
+    rank: int = 0,
+    world: int = 1,
+    limit: int | None = None,
+) -> Pipeline:
+    """A pipeline from a config file (or a dict of the same form).
+
+    `framework` ("torch" or "tensorflow") overrides the config's; `device` is "auto", "cpu", "cuda",
+    "cuda:N" or "mps"; `overrides` are "key=value" strings as for `--set`; `limit` keeps the first
+    records only. Raises ConfigError with every fault, MissingLibrary when the framework is absent.
+    """
+    read = read_config(config, overrides, framework)
+    return Pipeline(read, device=device, threads=threads, rank=rank, world=world, limit=limit)
+
+
+def _engine(framework: str, plan: Plan, source: Any, rows: int | None, device: str, threads: int | None) -> Engine:
+    from importlib.util import find_spec
+
+    from pipelines.errors import MissingLibrary
+
+    if find_spec(framework) is None:
+        raise MissingLibrary({"torch": "PyTorch", "tensorflow": "TensorFlow"}[framework], framework)
+    if framework == "torch":
+        from pipelines.runtime.torch import TorchEngine
+
+        return TorchEngine(plan, source, rows, device, threads)
+    from pipelines.runtime.tensorflow import TensorflowEngine
+
+    return TensorflowEngine(plan, source, rows, device, threads)
+
+

@@ -1,0 +1,123 @@
+"""Tables on the terminal: a compiled plan, the catalogue of steps, one record explained."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.catalog import MODALITIES, find_step, step_names
+from pipelines.config import Config
+from pipelines.plan import FieldPlan, Plan
+from pipelines.step import Step
+
+
+def plan_table(config: Config, plan: Plan, records: int) -> RenderableType:
+    """Every field's seams, and the stage in which each step runs."""
+    parts: list[RenderableType] = []
+    for field in plan.fields:
+        title = f"{field.name}  from {', '.join(field.sources)}"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for heading in ("step", "gives", "stage"):
+            table.add_column(heading, overflow="fold")
+        table.add_row("", escape(" and ".join(map(str, field.inputs))), "read")
+        for number, node in enumerate(field.nodes):
+            drawn = f"  [dim]{plan.streams[node.stream]} variates[/]" if node.stream else ""
+            stage = "record" if number < field.seam else "batch"
+            table.add_row(escape(node.name) + drawn, escape(" and ".join(map(str, node.gives))), stage)
+        parts += [table, Text()]
+    batch = config.batch
+    count = records // batch.size if batch.drop_last else -(-records // batch.size)
+    order = "shuffled" if batch.shuffle else "in order"
+    shapes = ", ".join(batch_shape(config, field) for field in plan.fields)
+    parts.append(Text(f"{config.framework}: {records} records {order}, {count} batches of {batch.size}"))
+    parts.append(Text(f"one batch: {shapes}"))
+    return Group(*parts)
+
+
+def batch_shape(config: Config, field: FieldPlan) -> str:
+    """`mel float32[32, 64, 101]`: a field's part of a batch, as the framework holds it."""
+    sizes = [str(axis.size or axis.name) for axis in field.spec.native(config.framework)]
+    return f"{field.name} {field.spec.dtype}[{', '.join([str(config.batch.size), *sizes])}]"
+
+
+def steps_table() -> RenderableType:
+    """All steps with the first line of their documentation."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for modality in MODALITIES:
+        for name in (n for n in step_names() if n.startswith(f"{modality}.")):
+            table.add_row(f"[bold]{escape(name)}[/]", escape((find_step(name).__doc__ or "").strip().splitlines()[0]))
+    return table
+
+
+def step_page(name: str) -> RenderableType:
+    """One step: its documentation, its parameters and its agreement."""
+    step = find_step(name)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("parameter", "type", "default"):
+        table.add_column(heading, overflow="fold")
+    for parameter, info in step.model_fields.items():
+        default = "required" if info.is_required() else str(info.get_default(call_default_factory=True))
+        table.add_row(escape(parameter), escape(_type_name(step, parameter)), escape(default))
+    agreement = f"Between the frameworks: {step.agreement}"
+    why = f" ({step.agreement.why})" if step.agreement.why else ""
+    return Group(
+        Text(f"{name}\n", style="bold"),
+        Text(inspect.cleandoc(step.__doc__ or "") + "\n"),
+        table,
+        Text(f"\n{agreement}{why}"),
+    )
+
+
+def _type_name(step: type[Step], parameter: str) -> str:
+    schema = step.model_json_schema()
+    return _schema_text(schema["properties"][parameter], schema.get("$defs", {}))
+
+
+def _schema_text(schema: dict[str, Any], defs: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return _schema_text(defs[schema["$ref"].rsplit("/", 1)[-1]], defs)
+    if "anyOf" in schema:
+        return " or ".join(_schema_text(part, defs) for part in schema["anyOf"])
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    kind = str(schema.get("type", "any"))
+    if kind == "array":
+        items = schema.get("prefixItems") or [schema.get("items", {})]
+        return f"list of {' and '.join(dict.fromkeys(_schema_text(item, defs) for item in items))}"
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    return " ".join([kind, *(f"{sign} {schema[key]}" for key, sign in bounds.items() if key in schema)])
+
+
+def value_text(value: Any) -> str:
+    """A value in a few words: its beginning if it is text, its range if it is numbers."""
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes, begins {value[:8]!r}"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 70 else value[:67] + "...")
+    if isinstance(value, list):
+        return f"{len(value)} tokens: " + " ".join(map(repr, value[:8])) + (" ..." if len(value) > 8 else "")
+    array = np.asarray(value)
+    if array.size == 1:
+        return f"{array.item()}"
+    if not array.size:
+        return f"shape {array.shape}"
+    if array.dtype.kind in "iu" and array.ndim == 1:
+        return f"shape {array.shape}: {' '.join(map(str, array[:10]))}{' ...' if array.size > 10 else ''}"
+    magnitude = np.abs(array) if array.dtype.kind == "c" else array.astype(np.float64)
+    return f"shape {array.shape}, {magnitude.min():.4g} to {magnitude.max():.4g}, mean {magnitude.mean():.4g}"
+
+
+def show(renderables: Iterable[RenderableType]) -> None:
+    """Print to stdout, in colours only where it is a terminal."""
+    console = Console(soft_wrap=False)
+    for renderable in renderables:
+        console.print(renderable)

@@ -1,0 +1,174 @@
+"""The bound kernels of a plan, and one record's way through them.
+
+Both engines use this: PyTorch for every record, TensorFlow to trace its graph, to replay a
+record that failed in the graph, and both to `apply` and `explain` one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import PipelineError
+from pipelines.native import to_native
+from pipelines.plan import FieldPlan, Node, Plan
+from pipelines.sources._base import Source
+from pipelines.spec import PER_RECORD, Spec
+
+Carried = tuple[tuple[Any, Any], ...]
+"""What flows between two nodes: (value, sampling rate or None) for each value of the field."""
+
+
+class StepFailure(Exception):  # noqa: N818  # never reaches a user: it becomes a Failure
+    """A record failed in a step; carries what the quarantine says of it."""
+
+    def __init__(self, field: str, step: str, reason: str) -> None:
+        super().__init__(field, step, reason)
+        self.field, self.step, self.reason = field, step, reason
+
+
+def is_machines_fault(error: BaseException) -> bool:
+    """Whether an error is the machine's and not the record's: such an error stops the run."""
+    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "ResourceExhaustedError")
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    text = " ".join(str(getattr(error, "message", None) or error).split())
+    text = text if len(text) <= 300 else text[:297] + "..."
+    return text if isinstance(error, PipelineError) else f"{type(error).__name__}: {text}"
+
+
+def read_raw(source: Source, index: int, names: Collection[str]) -> dict[str, Any]:
+    """A record's raw values; StepFailure when they cannot be read."""
+    try:
+        raw = source.read(index, names)
+        for value in raw.values():
+            if isinstance(value, str):
+                value.encode()  # TensorFlow holds text as UTF-8, which has no lone surrogates
+    except Exception as error:
+        if is_machines_fault(error):
+            raise
+        reason = "text that is not valid Unicode" if isinstance(error, UnicodeEncodeError) else reason_of(error)
+        raise StepFailure("", "read", reason) from error
+    return raw
+
+
+class Chain:
+    """The kernels of one field in one framework, bound once."""
+
+    def __init__(self, field: FieldPlan, framework: str) -> None:
+        self.field = field
+        self.framework = framework
+        self._calls = [_bind(node, framework) for node in field.nodes]
+
+    def start(self, raw: Mapping[str, Any]) -> Carried:
+        """A record's raw NumPy values as tensors of the framework."""
+        return tuple(
+            (to_native(raw[name], spec, self.framework), None)
+            for name, spec in zip(self.field.sources, self.field.inputs, strict=True)
+        )
+
+    def run(self, carried: Carried, draws: Callable[[str], Any], start: int, stop: int) -> Carried:
+        """Through the nodes [start, stop); `draws` gives a stream's variates."""
+        for node, call in zip(self.field.nodes[start:stop], self._calls[start:stop], strict=True):
+            carried = call(carried, draws(node.stream) if node.stream else None)
+        return carried
+
+    def walk(self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None) -> Iterator[Carried]:
+        """One record step by step: what flows before the first node and after each; StepFailure where it fails."""
+        name = self.field.name
+        try:
+            carried = self.start(raw)
+        except Exception as error:
+            if is_machines_fault(error):
+                raise
+            raise StepFailure(name, "read", reason_of(error)) from error
+        yield carried
+        for node, call in zip(self.field.nodes[:stop], self._calls[:stop], strict=True):
+            try:
+                carried = call(carried, draws(node.stream) if node.stream else None)
+            except Exception as error:
+                if is_machines_fault(error):
+                    raise
+                raise StepFailure(name, node.name, reason_of(error)) from error
+            yield carried
+
+    def is_absent(self, raw: Mapping[str, Any]) -> bool:
+        """Whether a value of this field is missing; StepFailure when it may not be."""
+        missing = [name for name in self.field.sources if raw[name] is None]
+        if missing and not self.field.optional:
+            raise StepFailure(self.field.name, "read", f"{missing[0]} is absent, and the field is not optional")
+        return bool(missing)
+
+    def value(self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None) -> Any:
+        """One record's value after node `stop` - 1; None when it is absent."""
+        if self.is_absent(raw):
+            return None
+        carried: Carried = ()
+        for carried in self.walk(raw, draws, stop):  # noqa: B007  # the last one is wanted
+            pass
+        return carried[0][0]
+
+
+def bind_plan(plan: Plan, framework: str) -> dict[str, Chain]:
+    """Every field's kernels."""
+    return {field.name: Chain(field, framework) for field in plan.fields}
+
+
+def serving_draws(plan: Plan) -> dict[str, tuple[float, ...]]:
+    """The draw each random step uses when there is no chance: `Step.serving`."""
+    return {
+        node.stream: node.step.serving for field in plan.fields for node in field.nodes if node.stream is not None
+    }
+
+
+def _bind(node: Node, framework: str) -> Callable[[Carried, Any], Carried]:
+    step = node.step
+    if step.joins:
+        joined = step.bind(framework, *node.takes)
+
+        def join(carried: Carried, draw: Any) -> Carried:
+            values = [value for value, _ in carried]
+            return ((joined(*values, *([] if draw is None else [draw])), None),)
+
+        return join
+    calls = [_one(node, framework, takes, gives) for takes, gives in zip(node.takes, node.gives, strict=True)]
+    return lambda carried, draw: tuple(call(*pair, draw) for call, pair in zip(calls, carried, strict=True))
+
+
+def _one(node: Node, framework: str, takes: Spec, gives: Spec) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+    step = node.step
+    kernel = step.bind(framework, takes)
+    hand_rate = step.takes_rate and takes.rate_hz == PER_RECORD
+    get_rate = gives.rate_hz == PER_RECORD and (step.gives_rate or hand_rate)
+
+    def call(value: Any, rate: Any, draw: Any) -> tuple[Any, Any]:
+        result = kernel(value, *([rate] if hand_rate else []), *([] if draw is None else [draw]))
+        if get_rate:
+            return result[0], result[1]
+        return result, rate if gives.rate_hz == PER_RECORD else None
+
+    return call
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One field of one record, step by step: the value before the first step and after each."""
+
+    field: str
+    step: str
+    spec: Spec
+    value: Any
+    rate_hz: int | None
+
+
+def trace(chain: Chain, raw: Mapping[str, Any], draws: Callable[[str], Any]) -> Iterator[Trace]:
+    """What `explain` shows, nothing for an absent value; raises StepFailure where the record fails."""
+    if chain.is_absent(raw):
+        return
+    for number, carried in enumerate(chain.walk(raw, draws)):
+        name = chain.field.nodes[number - 1].name if number else "from " + ", ".join(chain.field.sources)
+        for (value, rate), spec in zip(carried, chain.field.spec_before(number), strict=True):
+            yield Trace(chain.field.name, name, spec, value, None if rate is None else int(rate))

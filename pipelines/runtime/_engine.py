@@ -1,0 +1,103 @@
+"""What an engine is, and what it hands over: one batch of the grid, with every row accounted for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.grid import Chunk, Failure
+from pipelines.native import to_numpy
+from pipelines.plan import Plan
+from pipelines.runtime._chain import StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
+from pipelines.sources._base import Source
+from pipelines.spec import TEXT, Spec
+
+Batch = dict[str, Any]
+_COUNT = Spec("int64")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A finished batch of the grid: its rows in order, and the rows that failed.
+
+    `batch` is None when no row is left. `positions` are those of the rows that are left; filler
+    rows stand after them.
+    """
+
+    chunk: Chunk
+    batch: Batch | None
+    positions: npt.NDArray[np.int64]
+    failures: tuple[Failure, ...]
+
+
+class Engine(ABC):
+    """Runs a plan in one framework."""
+
+    framework: str
+
+    def __init__(self, plan: Plan, source: Source, rows: int | None) -> None:
+        """`rows`: every batch is filled up to so many rows with filler rows; None for no filling."""
+        self.plan = plan
+        self.source = source
+        self.rows = rows
+        self.chains = bind_plan(plan, self.framework)
+
+    @abstractmethod
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
+        """Batches in the order of the chunks."""
+
+    @abstractmethod
+    def to_draw(self, variates: npt.NDArray[np.float64]) -> Any:
+        """Variates as the kernels take them."""
+
+    def apply(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of one record in memory whose values are given, without chance; StepFailure where it fails."""
+        serving = {name: self.to_draw(np.array(draw)) for name, draw in serving_draws(self.plan).items()}
+        given = {name: chain for name, chain in self.chains.items() if raw.keys() >= set(chain.field.sources)}
+        return {name: chain.value(raw, serving.__getitem__) for name, chain in given.items()}
+
+    def trace(self, chunk: Chunk, row: int) -> Iterator[Trace]:
+        """One row of a chunk, step by step; StepFailure where it fails."""
+        raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
+        for chain in self.chains.values():
+            yield from trace(chain, raw, self.row_draws(chunk, row))
+
+    def row_draws(self, chunk: Chunk, row: int) -> Callable[[str], Any]:
+        """The draws of one row, by stream."""
+        return lambda stream: self.to_draw(chunk.draws[stream][row])
+
+    def failure(self, chunk: Chunk, row: int, error: StepFailure) -> Failure:
+        """What the quarantine keeps of a row that failed."""
+        index = int(chunk.indices[row])
+        where = (chunk.epoch, int(chunk.positions[row]), index, self.source.key(index))
+        return Failure(*where, error.field, error.step, error.reason)
+
+    def unbatch(self, delivered: Delivered) -> Iterator[dict[str, Any]]:
+        """The rows of a batch as sinks store them: NumPy, channel last, unpadded, None where absent."""
+        if delivered.batch is None:
+            return
+        batch = delivered.batch
+        keys = to_numpy(batch["key"], TEXT)
+        indices = np.asarray(batch["index"])
+        columns = {field.name: to_numpy(batch[field.name], field.spec) for field in self.plan.fields}
+        extra = {n: to_numpy(v, _COUNT) for n, v in batch.items() if n.endswith(("_length", "_mask"))}
+        for row in range(len(delivered.positions)):
+            record: dict[str, Any] = {"key": keys[row], "index": int(indices[row])}
+            for field in self.plan.fields:
+                if f"{field.name}_mask" in extra and not extra[f"{field.name}_mask"][row]:
+                    record[field.name] = None
+                    continue
+                value = columns[field.name][row]
+                if f"{field.name}_length" in extra:
+                    cut: list[slice] = [slice(None)] * len(field.spec.axes)
+                    lengths = np.atleast_1d(extra[f"{field.name}_length"][row])
+                    for axis, length in zip(field.spec.varying, lengths, strict=True):
+                        cut[axis] = slice(int(length))
+                    value = value[tuple(cut)] if field.spec.is_numeric else value[cut[0]]
+                record[field.name] = value
+            yield record

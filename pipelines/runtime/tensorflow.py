@@ -1,0 +1,301 @@
+"""The TensorFlow engine: one tf.data graph that makes whole batches of the grid.
+
+The control stream feeds chunks of the grid into the graph. For each chunk, a small data set of its
+rows is read, mapped through the per-record steps, stripped of the rows that failed and batched;
+then the remaining steps run on the batch. Batches keep their order and their holes. Rows that are
+missing from a batch are replayed alone, eagerly, which tells the step and the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pipelines.errors import PipelineError, UserError
+from pipelines.grid import Chunk, Failure
+from pipelines.plan import Plan
+from pipelines.runtime._chain import Chain, StepFailure, read_raw
+from pipelines.runtime._engine import Delivered, Engine
+from pipelines.runtime._wire import pack, signature, unpack
+from pipelines.sources._base import Source
+
+AHEAD = 2
+"""Batches kept ready beyond those being made."""
+
+for _gpu in tf.config.list_physical_devices("GPU"):
+    with suppress(RuntimeError):  # the user's own program has used the GPU already, with settings of its own
+        tf.config.experimental.set_memory_growth(_gpu, True)
+
+
+class TensorflowEngine(Engine):
+    """Runs a plan in a tf.data graph."""
+
+    framework = "tensorflow"
+
+    def __init__(
+        self, plan: Plan, source: Source, rows: int | None, device: str = "auto", threads: int | None = None
+    ) -> None:
+        super().__init__(plan, source, rows)
+        self.device = find_device(device)
+        self.threads = threads or os.cpu_count() or 1
+        self._pending: dict[int, deque[Chunk]] = {}
+        self._runs = 0
+        self._waiting: deque[tuple[int, Iterable[Chunk]]] = deque()
+        self._data: tf.data.Dataset | None = None
+
+    def to_draw(self, variates: npt.NDArray[np.float64]) -> tf.Tensor:
+        return tf.constant(variates)
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
+        run = self._open()
+        self._waiting.append((run, chunks))
+        if self._data is None:  # traced once, then iterated for every epoch
+            self._data = self._graph(self._next_run)
+        for batch in self._data:
+            position, start = batch.pop("_position").numpy(), int(batch.pop("_start"))
+            yield from self._accounted(int(batch.pop("_run")), start, position, batch)
+        yield from self._accounted(run, None, np.zeros(0, np.int64), None)
+
+    def _next_run(self) -> Iterator[Any]:
+        run, chunks = self._waiting.popleft()
+        yield from self._control(chunks, run)
+
+    def dataset(
+        self,
+        epochs: Callable[[], Iterable[Chunk]],
+        account: Callable[[Delivered], None],
+        close: Callable[[], None],
+        state: Callable[[Chunk], str],
+    ) -> tf.data.Dataset:
+        """A data set that starts the next epoch each time it is iterated, and reports what it delivers."""
+        current: list[int] = []
+
+        def epoch() -> Iterator[Any]:
+            current[:] = [self._open()]
+            yield from self._control(epochs(), current[0])
+
+        def told(batches: Iterable[Delivered]) -> None:
+            for delivered in batches:
+                if delivered.batch:  # made again after the graph gave up on it, and past the point of delivery
+                    raise PipelineError("; ".join(f"{f.key}: {f.step}: {f.reason}" for f in delivered.failures))
+                account(delivered)
+
+        def note(run: npt.NDArray[Any], start: npt.NDArray[Any], position: npt.NDArray[Any]) -> Any:
+            chunk = self._pending[int(run)]
+            ours = next(c for c in chunk if c.start == int(start))
+            told(self._accounted(int(run), int(start), position, {}))
+            return np.array(state(ours).encode(), dtype=object)
+
+        def finish() -> Iterator[Any]:
+            told(self._accounted(current[0], None, np.zeros(0, np.int64), None))
+            close()
+            yield from ()
+
+        def report(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            run, start, position = (element.pop(name) for name in ("_run", "_start", "_position"))
+            element["_state"] = tf.ensure_shape(tf.numpy_function(note, [run, start, position], tf.string), ())
+            return element
+
+        data = self._graph(epoch).map(report, num_parallel_calls=1)
+        end = tf.data.Dataset.from_generator(finish, output_signature=data.element_spec)
+        return data.concatenate(end).prefetch(AHEAD)
+
+    def _open(self) -> int:
+        self._runs += 1
+        self._pending[self._runs] = deque()
+        return self._runs
+
+    def _control(self, chunks: Iterable[Chunk], run: int) -> Iterator[Any]:
+        """The control stream: what the graph needs of each chunk, which is noted as being under way."""
+        for chunk in chunks:
+            self._pending[run].append(chunk)
+            yield run, chunk.start, chunk.positions, chunk.indices, dict(chunk.draws)
+
+    def _graph(self, control: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
+        number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+        draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in self.plan.streams.items()}
+        data = tf.data.Dataset.from_generator(control, output_signature=(number, number, vector, vector, draws))
+        data = data.map(self._make, num_parallel_calls=self.threads, deterministic=True)
+        data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = self.threads
+        options.threading.max_intra_op_parallelism = 1  # the parallelism is between batches
+        data = data.with_options(options)
+        if self.device.startswith("GPU"):
+            data = data.apply(tf.data.experimental.prefetch_to_device(f"/{self.device}", AHEAD))
+        return data
+
+    def _make(
+        self, run: tf.Tensor, start: tf.Tensor, positions: tf.Tensor, indices: tf.Tensor, draws: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """One batch, in the graph; fails as a whole when no row is left."""
+        kinds = signature(self.plan.values)
+        columns = tf.numpy_function(self._read, [indices], [tf.bool, tf.string, *kinds.values()])
+        for column in columns:
+            column.set_shape((None,))
+        good, keys, *values = columns
+        rows = tf.data.Dataset.from_tensor_slices(
+            (good, positions, indices, keys, dict(zip(kinds, values, strict=True)), draws)
+        )
+        rows = rows.filter(lambda good, *_: good).map(self._host).ignore_errors(log_warning=False)
+        count = tf.shape(indices, tf.int64)[0]
+        if self.rows:
+            count = tf.constant(self.rows, tf.int64)
+            blank = {name: tf.zeros([n or 0 for n in spec.shape], spec.dtype) for name, spec in rows.element_spec.items()}
+            rows = rows.concatenate(tf.data.Dataset.from_tensors(blank).repeat(self.rows)).take(self.rows)
+        shapes = {name: spec.shape for name, spec in rows.element_spec.items()}
+        held = rows.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
+        batch = self._rest(held)
+        batch["_run"], batch["_start"] = run, start
+        return batch
+
+    def _read(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """Reads a chunk's rows; a row that cannot be read is marked, its reason comes from the replay."""
+        good = np.zeros(len(indices), bool)
+        keys = np.array([self.source.key(int(i)).encode() for i in indices], dtype=object)
+        packed: list[dict[str, Any] | None] = []
+        for row, index in enumerate(indices):
+            try:
+                packed.append(pack(read_raw(self.source, int(index), self.plan.values), self.plan.values))
+                good[row] = True
+            except StepFailure:
+                packed.append(None)
+        columns = []
+        for name, kind in signature(self.plan.values).items():
+            blank: Any = b"" if kind == tf.string else 0
+            cells = [blank if cell is None else cell[name] for cell in packed]
+            columns.append(np.array(cells, dtype=kind.as_numpy_dtype))
+        return [good, keys, *columns]
+
+    def _host(
+        self,
+        good: tf.Tensor,
+        position: tf.Tensor,
+        index: tf.Tensor,
+        key: tf.Tensor,
+        cells: dict[str, tf.Tensor],
+        draws: dict[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """One row up to each field's seam, in the graph."""
+        out = {"_position": position, "index": index, "key": key, "_valid": good}
+        for name, count in self.plan.streams.items():
+            out[f"draw {name}"] = tf.ensure_shape(draws[name], (count,))
+        for name, chain in self.chains.items():
+            value, present = self._value(chain, cells, draws)
+            value = tf.ensure_shape(value, chain.field.stacked.shape)
+            out[name] = value
+            if chain.field.optional:
+                out[f"{name}_mask"] = present
+            if chain.field.spec.varying:
+                out[f"{name}_length"] = tf.gather(tf.shape(value, tf.int64), chain.field.spec.varying)
+        return out
+
+    def _value(
+        self, chain: Chain, cells: Mapping[str, tf.Tensor], draws: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """A field's value at its seam, and whether it is there; an absent one is empty or zero."""
+        names = chain.field.sources
+        present = tf.reduce_all([cells[f"{name} present"] for name in names])
+
+        def there() -> tf.Tensor:
+            carried = tuple((unpack(cells, name, self.plan.values[name]), None) for name in names)
+            return chain.run(carried, draws.__getitem__, 0, chain.field.seam)[0][0]
+
+        if not chain.field.optional:
+            with tf.control_dependencies([tf.debugging.Assert(present, ["absent"])]):
+                return tf.identity(there()), present
+        spec = chain.field.stacked
+        kind = tf.as_dtype(spec.dtype) if spec.is_numeric else tf.string
+        return tf.cond(present, there, lambda: tf.zeros([n or 0 for n in spec.shape], kind)), present
+
+    def _rest(self, held: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The remaining steps on the stacked rows; filler rows and absent values are zero afterwards."""
+        batch = {name: held[name] for name in ("_position", "key", "index")}
+        if self.rows:
+            batch["_valid"] = held["_valid"]
+            batch["index"] = tf.where(held["_valid"], held["index"], -1)
+            batch["_position"] = tf.where(held["_valid"], held["_position"], -1)
+        for name, chain in self.chains.items():
+            field = chain.field
+            value = held[name]
+            if field.seam < len(field.nodes):
+                draws = {stream: held[f"draw {stream}"] for stream in self.plan.streams}
+                value = chain.run(((value, None),), draws.__getitem__, field.seam, len(field.nodes))[0][0]
+                value = tf.ensure_shape(value, (None, *field.spec.shape))
+            keep = held[f"{name}_mask"] if field.optional else held["_valid"]
+            if field.spec.is_numeric and (field.optional or self.rows):
+                shape = tf.concat([tf.shape(keep), tf.ones([len(field.spec.axes)], tf.int32)], 0)
+                value = tf.where(tf.reshape(keep, shape), value, tf.zeros((), value.dtype))
+            batch[name] = value
+            if f"{name}_length" in held:
+                length = held[f"{name}_length"]
+                batch[f"{name}_length"] = length[:, 0] if len(field.spec.varying) == 1 else length
+            if field.optional:
+                batch[f"{name}_mask"] = keep
+        return batch
+
+    def _accounted(
+        self, run: int, start: int | None, positions: npt.NDArray[np.int64], batch: dict[str, Any] | None
+    ) -> Iterator[Delivered]:
+        """The chunks up to the one that starts at `start` (None: all that are left), every row accounted for."""
+        pending = self._pending[run]
+        while pending:
+            chunk = pending.popleft()
+            if chunk.start == start:
+                kept = positions[positions >= 0]
+                lost = np.flatnonzero(~np.isin(chunk.positions, kept))
+                failures = [self._replay(chunk, int(row)) for row in lost]
+                for failure, row in zip(failures, lost, strict=True):
+                    if failure is None:
+                        key = self.source.key(int(chunk.indices[row]))
+                        raise PipelineError(f"record {key!r} failed in the graph and succeeds alone: not the record's fault")
+                yield Delivered(chunk, batch, kept, tuple(f for f in failures if f is not None))
+                return
+            yield self._remade(chunk)
+        del self._pending[run]
+
+    def _replay(self, chunk: Chunk, row: int) -> Failure | None:
+        """What is wrong with a row that the graph lost; None when nothing is."""
+        try:
+            raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
+            for chain in self.chains.values():
+                chain.value(raw, self.row_draws(chunk, row))
+        except StepFailure as error:
+            return self.failure(chunk, row, error)
+        return None
+
+    def _remade(self, chunk: Chunk) -> Delivered:
+        """A chunk of which the graph gave nothing: its failures, and a batch of the rows that are good."""
+        failures = [self._replay(chunk, row) for row in range(len(chunk.indices))]
+        good = [row for row, failure in enumerate(failures) if failure is None]
+        lost = tuple(failure for failure in failures if failure is not None)
+        if not good:
+            return Delivered(chunk, None, np.zeros(0, np.int64), lost)
+        if not lost:
+            raise PipelineError(f"the batch of positions {chunk.start} to {chunk.stop - 1} failed, its records alone do not")
+        draws = {name: values[good] for name, values in chunk.draws.items()}
+        arguments = (np.int64(0), np.int64(chunk.start), chunk.positions[good], chunk.indices[good], draws)
+        batch = tf.function(self._make)(*tf.nest.map_structure(tf.constant, arguments))
+        for name in ("_run", "_start", "_position"):
+            del batch[name]
+        return Delivered(chunk, batch, chunk.positions[good], lost)
+
+
+def find_device(name: str) -> str:
+    """The TensorFlow device called `name`, as "CPU" or "GPU:N"; "auto" takes a GPU where there is one."""
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    kind, _, number = name.partition(":")
+    if name == "cpu" or (name == "auto" and not gpus):
+        return "CPU"
+    if name != "auto" and (kind != "cuda" or not (number or "0").isdigit()):
+        raise UserError(f"device {name!r}: TensorFlow takes auto, cpu, cuda or cuda:N")
+    if int(number or 0) >= gpus:
+        raise UserError(f"device {name!r}: TensorFlow sees {gpus} GPUs")
+    return f"GPU:{int(number or 0)}"

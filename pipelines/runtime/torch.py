@@ -1,0 +1,229 @@
+"""The PyTorch engine: threads, each making whole batches of the grid; and steps as modules.
+
+One task is one batch: read and per-record steps row by row, then stack, then the remaining steps
+on the whole batch, on the device. The kernels release the GIL, so threads use all cores, and
+nothing has to be copied between processes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipelines.errors import UserError
+from pipelines.grid import Chunk, Failure
+from pipelines.plan import FieldPlan, Plan
+from pipelines.runtime._chain import Chain, StepFailure, is_machines_fault, read_raw, reason_of
+from pipelines.runtime._engine import Batch, Delivered, Engine
+from pipelines.sources._base import Source
+
+AHEAD = 2
+"""Batches kept ready beyond those in the threads' hands."""
+
+Row = tuple[int, dict[str, Any]]
+
+
+class TorchEngine(Engine):
+    """Runs a plan on torch tensors."""
+
+    framework = "torch"
+
+    def __init__(
+        self, plan: Plan, source: Source, rows: int | None, device: str = "auto", threads: int | None = None
+    ) -> None:
+        super().__init__(plan, source, rows)
+        self.device = find_device(device)
+        self.threads = threads or os.cpu_count() or 1
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+
+    def to_draw(self, variates: npt.NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(variates)
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
+        pool = _Workers(self.threads)
+        waiting: deque[Future[tuple[Delivered, Any]]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(self._make, chunk))
+                if len(waiting) >= self.threads + AHEAD:
+                    yield self._hand_over(waiting.popleft())
+            while waiting:
+                yield self._hand_over(waiting.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _hand_over(self, future: Future[tuple[Delivered, Any]]) -> Delivered:
+        delivered, done = future.result()
+        if done is not None and delivered.batch is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(done)  # orders the consumer's work after ours without stopping the host
+            for value in delivered.batch.values():
+                if isinstance(value, torch.Tensor) and value.is_cuda:
+                    value.record_stream(stream)
+        return delivered
+
+    def _make(self, chunk: Chunk) -> tuple[Delivered, Any]:
+        """One batch; runs in a worker thread."""
+        with torch.no_grad(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            rows: list[Row] = []
+            failures: list[Failure] = []
+            for row in range(len(chunk.indices)):
+                try:
+                    rows.append((row, self._host(chunk, row)))
+                except StepFailure as error:
+                    failures.append(self.failure(chunk, row, error))
+            try:
+                batch = self._batch(chunk, rows)
+            except Exception as error:
+                if is_machines_fault(error):
+                    raise
+                rows = self._sift(chunk, rows, failures, error)
+                batch = self._batch(chunk, rows)
+            positions = chunk.positions[[row for row, _ in rows]]
+            failures.sort(key=lambda failure: failure.position)
+            done = self._stream.record_event() if self._stream else None
+        return Delivered(chunk, batch, positions, tuple(failures)), done
+
+    def _host(self, chunk: Chunk, row: int) -> dict[str, Any]:
+        """One row up to each field's seam."""
+        raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
+        draws = self.row_draws(chunk, row)
+        return {name: chain.value(raw, draws, chain.field.seam) for name, chain in self.chains.items()}
+
+    def _sift(self, chunk: Chunk, rows: list[Row], failures: list[Failure], error: Exception) -> list[Row]:
+        """After a failed batch stage: each row alone, so that only those that fail are lost."""
+        kept = []
+        for row, values in rows:
+            try:
+                for name, chain in self.chains.items():
+                    self._rest(chain, {0: values[name]}, chunk, [row])
+            except Exception as reason:
+                if is_machines_fault(reason):
+                    raise
+                place = f"{name}, on the batch"
+                failures.append(self.failure(chunk, row, StepFailure(name, place, reason_of(reason))))
+            else:
+                kept.append((row, values))
+        if len(kept) == len(rows):
+            raise error
+        return kept
+
+    def _batch(self, chunk: Chunk, rows: Sequence[Row]) -> Batch | None:
+        """The rows as one batch on the device, with filler rows where the engine fills."""
+        if not rows and not self.rows:
+            return None
+        numbers = [row for row, _ in rows]
+        filler = max((self.rows or 0) - len(rows), 0)
+        indices = [int(chunk.indices[row]) for row in numbers]
+        batch: Batch = {"key": [self.source.key(i) for i in indices] + [""] * filler}
+        batch["index"] = torch.tensor(indices + [-1] * filler, dtype=torch.int64)
+        for name, chain in self.chains.items():
+            values = {place: row_values[name] for place, (_, row_values) in enumerate(rows)}
+            batch.update(self._rest(chain, values, chunk, numbers, filler))
+        if self.rows:
+            batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
+        return batch
+
+    def _rest(
+        self, chain: Chain, values: Mapping[int, Any], chunk: Chunk, numbers: Sequence[int], filler: int = 0
+    ) -> Batch:
+        """Stack one field's values and run its remaining nodes on the batch."""
+        field = chain.field
+        count = len(values) + filler
+        present = [place for place, value in values.items() if value is not None]
+        if not field.spec.is_numeric:
+            empty: Any = [] if field.spec.axes else ""
+            out = {field.name: [values[i] if values.get(i) is not None else empty for i in range(count)]}
+            return out | _extras(field, values, count, present)
+        held = _stack(field, values, count)
+        if self._stream is not None:
+            held = held.pin_memory()
+        held = held.to(self.device, non_blocking=True)
+        draws = {
+            stream: torch.from_numpy(_padded(chunk.draws[stream][list(numbers)], count))
+            for stream in (node.stream for node in field.nodes[field.seam :])
+            if stream is not None
+        }
+        if field.seam < len(field.nodes):
+            held = chain.run(((held, None),), draws.__getitem__, field.seam, len(field.nodes))[0][0]
+        if len(present) < count:
+            keep = torch.zeros(count, dtype=torch.bool)
+            keep[present] = True
+            shape = (count,) + (1,) * (held.ndim - 1)
+            held = torch.where(keep.to(held.device).view(shape), held, torch.zeros((), dtype=held.dtype, device=held.device))
+        return {field.name: held} | _extras(field, values, count, present)
+
+
+def _padded(draws: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    return np.concatenate([draws, np.zeros((count - len(draws), draws.shape[1]))])
+
+
+def _stack(field: FieldPlan, values: Mapping[int, Any], count: int) -> torch.Tensor:
+    """[count, ...] of one field at its seam, padded with zeros at the ends of the varying axes."""
+    axes = field.stacked.native("torch")
+    tensors = [value for value in values.values() if value is not None]
+    if field.stacked.is_fixed and len(tensors) == count:
+        return torch.stack(tensors)
+    shape = [max((t.shape[i] for t in tensors), default=0) if a.size is None else a.size for i, a in enumerate(axes)]
+    held = torch.zeros((count, *shape), dtype=getattr(torch, field.stacked.dtype))
+    for place, value in values.items():
+        if value is not None:
+            held[(place, *(slice(n) for n in value.shape))] = value
+    return held
+
+
+def _extras(field: FieldPlan, values: Mapping[int, Any], count: int, present: Sequence[int]) -> Batch:
+    """`<field>_length` of what varies in size, `<field>_mask` of what may be absent."""
+    out: Batch = {}
+    if field.spec.varying:
+        names = [axis.name for axis in field.spec.native("torch")]
+        places = [names.index(field.spec.axes[axis].name) for axis in field.spec.varying]
+        lengths = torch.zeros((count, len(places)), dtype=torch.int64)
+        for place in present:
+            shape = values[place].shape if field.spec.is_numeric else (len(values[place]),)
+            lengths[place] = torch.tensor([shape[i] for i in places])
+        out[f"{field.name}_length"] = lengths[:, 0] if len(places) == 1 else lengths
+    if field.optional:
+        mask = torch.zeros(count, dtype=torch.bool)
+        mask[list(present)] = True
+        out[f"{field.name}_mask"] = mask
+    return out
+
+
+class _Workers(ThreadPoolExecutor):
+    """Threads in which torch runs each op on one core: the parallelism is between batches."""
+
+    def __init__(self, threads: int) -> None:
+        mine = torch.get_num_threads()
+        super().__init__(
+            threads, thread_name_prefix="pipelines", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        started = threading.Barrier(threads + 1)
+        for _ in range(threads):
+            self.submit(started.wait)
+        started.wait()
+        torch.set_num_threads(mine)  # the setting is per thread, but threads to come inherit the last one made
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device called `name`; "auto" takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device {name!r}: expected auto, cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {name!r}: PyTorch sees {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device 'mps': PyTorch sees no Apple GPU here")
+    return device

@@ -1,0 +1,82 @@
+"""What a torch user holds: steps as modules, and finished batches as an IterableDataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from pipelines.pipeline import Pipeline
+from pipelines.spec import Spec
+from pipelines.step import Step
+
+MOST_WORKERS = 1024
+
+
+class StepModule(torch.nn.Module):
+    """A step as a module. Takes [..., *the axes of `spec`], gives [..., *the axes of its output]."""
+
+    def __init__(self, step: Step, spec: Spec) -> None:
+        super().__init__()
+        self.step, self.spec = step, spec
+        self._kernel = step.bind_torch(spec)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count = self.step.variates()
+        if not count:
+            return self._kernel(x)
+        leading = x.shape[: x.ndim - len(self.spec.axes)]
+        if self.training:
+            draw = torch.rand(*leading, count, dtype=torch.float64)
+        else:
+            draw = torch.tensor(self.step.serving, dtype=torch.float64).expand(*leading, count)
+        return self._kernel(x, draw)
+
+    def extra_repr(self) -> str:
+        return f"{self.step.step_name()}: {self.step!r}, takes {self.spec}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kernel"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._kernel = self.step.bind_torch(self.spec)
+
+
+class BatchDataset(IterableDataset[dict[str, Any]]):
+    """Finished batches, for `DataLoader(dataset, batch_size=None)`. Each iteration is the next epoch.
+
+    Worker processes share an epoch's batches; DataLoader hands them over in the order of the grid.
+    """
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self._pipe: Pipeline | None = pipe
+        self._made_with = (pipe.config, pipe.options)
+        self._batches = len(pipe)
+        self._first = pipe.next_start
+        self._begun = torch.zeros(MOST_WORKERS, dtype=torch.int64).share_memory_()  # epochs begun by each worker
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._pipe is None:
+            config, options = self._made_with
+            self._pipe = Pipeline(config, **options)
+        worker = get_worker_info()
+        if worker is None:
+            yield from self._pipe
+            return
+        epoch, position = self._first
+        begun = int(self._begun[worker.id])
+        self._begun[worker.id] += 1
+        self._pipe.start_at(epoch + begun, 0 if begun else position)
+        for delivered in self._pipe.epoch(worker.id, worker.num_workers):
+            if delivered.batch is not None:
+                yield delivered.batch | {"_state": json.dumps(self._pipe.state())}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pipe": None}  # kernels do not travel between processes; they are bound again
