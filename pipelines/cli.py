@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,13 +21,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Optional[...] because typer evaluates annotations at run time, on Python 3.10 too
+
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.", show_default=False)]
-FrameworkOption = Annotated[Optional[str], typer.Option("--framework", "-f", help="torch or tensorflow; overrides the config.")]
+FrameworkOption = Annotated[
+    str | None, typer.Option("--framework", "-f", help="torch or tensorflow; overrides the config.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-LimitOption = Annotated[Optional[int], typer.Option(min=1, help="Only the first so many records.")]
-SetOption = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key: batch.size=64")]
-ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads; as many as cores if left out.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first so many records.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key: batch.size=64")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; as many as cores if left out.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
@@ -36,7 +40,7 @@ def run(
     config: ConfigArgument,
     framework: FrameworkOption = None,
     device: DeviceOption = "auto",
-    output: Annotated[Optional[Path], typer.Option(help="Write shards here; overrides the config.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write shards here; overrides the config.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often to go through the records.")] = 1,
     limit: LimitOption = None,
     threads: ThreadsOption = None,
@@ -63,7 +67,9 @@ def run(
         typer.echo(f"quarantined {describe(failure)}", err=True)
     more = len(pipe.quarantine) - 5
     if more > 0:
-        typer.echo(f"... and {more} more" + (f", all in {summary.output}/quarantine.jsonl" if summary.output else ""), err=True)
+        typer.echo(
+            f"... and {more} more" + (f", all in {summary.output}/quarantine.jsonl" if summary.output else ""), err=True
+        )
     typer.echo(
         f"{summary.framework}: read {summary.read} = delivered {summary.delivered} + quarantined {summary.quarantined}"
         f" + left over {summary.left_over}, {summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s"
@@ -127,7 +133,7 @@ def explain(
 
 
 @app.command()
-def steps(name: Annotated[Optional[str], typer.Argument(help="One step, such as audio.mel.")] = None) -> None:
+def steps(name: Annotated[str | None, typer.Argument(help="One step, such as audio.mel.")] = None) -> None:
     """The catalogue of steps, or all about one."""
     from pipelines.report.tables import show, step_page, steps_table
 

@@ -23,7 +23,11 @@ class Fit:
 
 
 def fit(
-    config: Config, *, again: bool = False, limit: int | None = None, watch: Callable[[int], None] = lambda records: None
+    config: Config,
+    *,
+    again: bool = False,
+    limit: int | None = None,
+    watch: Callable[[int], None] = lambda records: None,
 ) -> list[Fit]:
     """Fit every step of `config` that needs it, in order, each on what the steps before it make of all records.
 

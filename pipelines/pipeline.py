@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from pipelines.config import Config, read_config, sections
 from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures
 from pipelines.grid import Chunk, Failure, Grid
@@ -158,13 +157,17 @@ class Pipeline:
         return BatchDataset(self)
 
     def tf_dataset(self) -> Any:
-        """A tf.data.Dataset of finished batches; each iteration is the next epoch, also inside `keras.fit`."""
+        """A tf.data.Dataset of finished batches; each iteration is the next epoch, also inside `keras.fit`.
+
+        Its length is known where `batch.fixed` fills every batch; else failed records may shorten it.
+        """
         self._need("tensorflow")
         from pipelines.runtime.tensorflow import TensorflowEngine
 
         assert isinstance(self.engine, TensorflowEngine)
+        batches = len(self) if self.engine.rows and not self._next[1] else None
         return self.engine.dataset(
-            self._begin, self._account, self._close, lambda chunk: json.dumps(self._state_after(chunk))
+            self._begin, self._account, self._close, lambda chunk: json.dumps(self._state_after(chunk)), batches
         )
 
     def find(self, key: str) -> int:
@@ -269,5 +272,3 @@ def _engine(framework: str, plan: Plan, source: Any, rows: int | None, device: s
     from pipelines.runtime.tensorflow import TensorflowEngine
 
     return TensorflowEngine(plan, source, rows, device, threads)
-
-

@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def specs(self) -> dict[str, Spec]:
-        return {field.name: field.spec for field in self.fields}
+        return {field.name: field.spec.but(optional=field.optional) for field in self.fields}
 
 
 def open_source(config: Config, first: int | None = None) -> Source:
@@ -95,9 +95,7 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
         raise ConfigError(sorted(set(faults), key=_by_line))
     built = tuple(field for field in fields if field is not None)
     read = {name: source.values[name] for field in built for name in field.sources}
-    streams = {
-        node.stream: node.step.variates() for field in built for node in field.nodes if node.stream is not None
-    }
+    streams = {node.stream: node.step.variates() for field in built for node in field.nodes if node.stream is not None}
     return Plan(built, read, streams), source
 
 
@@ -110,7 +108,9 @@ def _field(config: FieldConfig, values: Mapping[str, Spec], faults: list[Fault])
     unknown = [name for name in config.sources if name not in values]
     for name in unknown:
         known = ", ".join(sorted(values))
-        faults.append(Fault(config.place, f"from: the source has no value {name!r}{nearest(name, values)} It has {known}."))
+        faults.append(
+            Fault(config.place, f"from: the source has no value {name!r}{nearest(name, values)} It has {known}.")
+        )
     if unknown:
         return None
     inputs = tuple(values[name] for name in config.sources)
@@ -130,10 +130,12 @@ def _field(config: FieldConfig, values: Mapping[str, Spec], faults: list[Fault])
     if not config.complete:
         return None
     if len(flowing) != 1:
-        faults.append(Fault(config.place, f"{len(flowing)} values are left at the end; expected a step that joins them"))
+        faults.append(
+            Fault(config.place, f"{len(flowing)} values are left at the end; expected a step that joins them")
+        )
         return None
     if flowing[0].dtype == "bytes":
-        faults.append(Fault(config.place, "an encoded file cannot be put in a batch; expected a step that decodes it"))
+        faults.append(Fault(config.place, "expected a step that decodes the file, got encoded bytes at the end"))
         return None
     return FieldPlan(config.name, config.sources, inputs, config.optional, tuple(nodes), _seam(inputs, nodes))
 

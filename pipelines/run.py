@@ -54,10 +54,7 @@ def run(
     begin = time.perf_counter()
     wanted = pipe.config.output
     folder = output or (wanted.path if wanted else None)
-    if folder is None:
-        counts = _deliver(pipe, epochs, watch)
-    else:
-        counts = _write(pipe, epochs, folder, mode, watch)
+    counts = _deliver(pipe, epochs, watch) if folder is None else _write(pipe, epochs, folder, mode, watch)
     seconds = time.perf_counter() - begin
     return Summary(
         str(pipe.config.path),

@@ -7,8 +7,12 @@ layout, and `Spec.native` gives the axes in the order a framework holds them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from pipelines.errors import SpecError
 
@@ -35,6 +39,7 @@ class Spec:
     `range` holds the smallest and largest value that can occur, where that is known.
     `rate_hz` is the sampling rate of a waveform, or PER_RECORD when each record has its own; the
     rate then travels beside the data, and only steps with `takes_rate` are handed it.
+    `optional` says that a record may lack the value; it is None there.
     """
 
     dtype: str
@@ -42,6 +47,7 @@ class Spec:
     unit: str = ""
     range: tuple[float, float] | None = None
     rate_hz: int | Literal["per record"] | None = None
+    optional: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,6 +110,16 @@ class Spec:
             found = "each record has its own" if self.rate_hz == PER_RECORD else "none is known"
             raise SpecError(f"expected one sampling rate, but {found}; put audio.resample before this step")
         return self.rate_hz
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON values; an infinite end of the range is the string "inf" or "-inf"."""
+        ends = self.range and [float(end) if math.isfinite(end) else str(float(end)) for end in self.range]
+        return {**asdict(self), "axes": [asdict(axis) for axis in self.axes], "range": ends}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Spec:
+        """The spec that `to_json` gave, or ValueError saying what is wrong in it."""
+        return TypeAdapter(cls).validate_python(data)
 
     def __str__(self) -> str:
         parts = [f"{self.dtype}[{', '.join(map(str, self.axes))}]" if self.axes else self.dtype]

@@ -69,18 +69,22 @@ class Close:
 
 @dataclass(frozen=True)
 class Levels:
-    """Differences of at most `most` levels, on at most `share` of the values."""
+    """Whole levels: differences of at most `most`, on at most `share` of the values. Floats: at most `real`."""
 
     most: float = 1
     share: float = 1.0
+    real: float = 0.0
     why: str = ""
 
     def __str__(self) -> str:
-        return f"within {self.most:g} level{'s' * (self.most != 1)} on {self.share:.2%}"
+        whole = f"within {self.most:g} level{'s' * (self.most != 1)} on {self.share:.2%}"
+        return f"{whole}; floats within {self.real:g}" if self.real else whole
 
     def excess(self, a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> str | None:
         """What is wrong, or None when `a` and `b` agree."""
         found, share = difference(a, b), float(np.mean(a != b)) if a.size else 0.0
+        if self.real and a.dtype.kind == "f":
+            return None if found <= self.real else f"differs by {found:.3g}, allowed {self.real:g}"
         if found <= self.most and share <= self.share:
             return None
         return f"differs by {found:.3g} levels on {share:.3%}, allowed {self.most:g} on {self.share:.3%}"
@@ -185,6 +189,22 @@ class HostStep(Step):
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         return host_tensorflow(self.bind_numpy(x), x, self.out_spec(x))
+
+
+class Fitted(Step):
+    """A step that learns from the records before it can run: a vocabulary, a mean and a deviation.
+
+    `pipelines fit` hands it the values that flow into it, and it keeps what it learnt in its `files()`;
+    until then `out_spec` raises SpecError and says so.
+    """
+
+    def is_fitted(self) -> bool:
+        """Whether what the step learns is already there."""
+        return all(path.is_file() for path in self.files())
+
+    def fit(self, values: Iterable[Any]) -> None:
+        """Learn from `values`, each as NumPy holds it (`str`, a list of `str`, an array), and write `files()`."""
+        raise NotImplementedError(f"{type(self).__name__}.fit")
 
 
 def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -34,7 +35,7 @@ class Index(HostStep):
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({c for c in classes if classes.count(c) > 1})
+        twice = sorted(name for name, times in Counter(classes).items() if times > 1)
         if twice:
             raise ValueError(f"each class may stand once, {twice[0]!r} stands twice")
         return classes

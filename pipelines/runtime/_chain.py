@@ -119,9 +119,7 @@ def bind_plan(plan: Plan, framework: str) -> dict[str, Chain]:
 
 def serving_draws(plan: Plan) -> dict[str, tuple[float, ...]]:
     """The draw each random step uses when there is no chance: `Step.serving`."""
-    return {
-        node.stream: node.step.serving for field in plan.fields for node in field.nodes if node.stream is not None
-    }
+    return {node.stream: node.step.serving for field in plan.fields for node in field.nodes if node.stream is not None}
 
 
 def _bind(node: Node, framework: str) -> Callable[[Carried, Any], Carried]:
@@ -142,13 +140,12 @@ def _one(node: Node, framework: str, takes: Spec, gives: Spec) -> Callable[[Any,
     step = node.step
     kernel = step.bind(framework, takes)
     hand_rate = step.takes_rate and takes.rate_hz == PER_RECORD
-    get_rate = gives.rate_hz == PER_RECORD and (step.gives_rate or hand_rate)
+    get_rate = hand_rate or (step.gives_rate and gives.rate_hz == PER_RECORD)
 
     def call(value: Any, rate: Any, draw: Any) -> tuple[Any, Any]:
         result = kernel(value, *([rate] if hand_rate else []), *([] if draw is None else [draw]))
-        if get_rate:
-            return result[0], result[1]
-        return result, rate if gives.rate_hz == PER_RECORD else None
+        value, rate = result if get_rate else (result, rate)
+        return value, rate if gives.rate_hz == PER_RECORD else None
 
     return call
 

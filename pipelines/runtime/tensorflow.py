@@ -73,8 +73,12 @@ class TensorflowEngine(Engine):
         account: Callable[[Delivered], None],
         close: Callable[[], None],
         state: Callable[[Chunk], str],
+        batches: int | None,
     ) -> tf.data.Dataset:
-        """A data set that starts the next epoch each time it is iterated, and reports what it delivers."""
+        """A data set that starts the next epoch each time it is iterated, and reports what it delivers.
+
+        `batches` is the length of every epoch, where failures do not change it.
+        """
         current: list[int] = []
 
         def epoch() -> Iterator[Any]:
@@ -105,7 +109,8 @@ class TensorflowEngine(Engine):
 
         data = self._graph(epoch).map(report, num_parallel_calls=1)
         end = tf.data.Dataset.from_generator(finish, output_signature=data.element_spec)
-        return data.concatenate(end).prefetch(AHEAD)
+        data = data.concatenate(end).prefetch(AHEAD)
+        return data if batches is None else data.apply(tf.data.experimental.assert_cardinality(batches))
 
     def _open(self) -> int:
         self._runs += 1
@@ -148,7 +153,9 @@ class TensorflowEngine(Engine):
         count = tf.shape(indices, tf.int64)[0]
         if self.rows:
             count = tf.constant(self.rows, tf.int64)
-            blank = {name: tf.zeros([n or 0 for n in spec.shape], spec.dtype) for name, spec in rows.element_spec.items()}
+            blank = {
+                name: tf.zeros([n or 0 for n in spec.shape], spec.dtype) for name, spec in rows.element_spec.items()
+            }
             rows = rows.concatenate(tf.data.Dataset.from_tensors(blank).repeat(self.rows)).take(self.rows)
         shapes = {name: spec.shape for name, spec in rows.element_spec.items()}
         held = rows.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
@@ -252,10 +259,9 @@ class TensorflowEngine(Engine):
                 kept = positions[positions >= 0]
                 lost = np.flatnonzero(~np.isin(chunk.positions, kept))
                 failures = [self._replay(chunk, int(row)) for row in lost]
-                for failure, row in zip(failures, lost, strict=True):
-                    if failure is None:
-                        key = self.source.key(int(chunk.indices[row]))
-                        raise PipelineError(f"record {key!r} failed in the graph and succeeds alone: not the record's fault")
+                if None in failures:
+                    key = self.source.key(int(chunk.indices[lost[failures.index(None)]]))
+                    raise PipelineError(f"record {key!r} failed in the graph, but alone it does not")
                 yield Delivered(chunk, batch, kept, tuple(f for f in failures if f is not None))
                 return
             yield self._remade(chunk)
@@ -279,7 +285,8 @@ class TensorflowEngine(Engine):
         if not good:
             return Delivered(chunk, None, np.zeros(0, np.int64), lost)
         if not lost:
-            raise PipelineError(f"the batch of positions {chunk.start} to {chunk.stop - 1} failed, its records alone do not")
+            last = chunk.stop - 1
+            raise PipelineError(f"the batch of positions {chunk.start} to {last} failed, its records alone do not")
         draws = {name: values[good] for name, values in chunk.draws.items()}
         arguments = (np.int64(0), np.int64(chunk.start), chunk.positions[good], chunk.indices[good], draws)
         batch = tf.function(self._make)(*tf.nest.map_structure(tf.constant, arguments))

@@ -159,7 +159,8 @@ class TorchEngine(Engine):
             keep = torch.zeros(count, dtype=torch.bool)
             keep[present] = True
             shape = (count,) + (1,) * (held.ndim - 1)
-            held = torch.where(keep.to(held.device).view(shape), held, torch.zeros((), dtype=held.dtype, device=held.device))
+            zero = torch.zeros((), dtype=held.dtype, device=held.device)
+            held = torch.where(keep.to(held.device).view(shape), held, zero)
         return {field.name: held} | _extras(field, values, count, present)
 
 
@@ -204,9 +205,7 @@ class _Workers(ThreadPoolExecutor):
 
     def __init__(self, threads: int) -> None:
         mine = torch.get_num_threads()
-        super().__init__(
-            threads, thread_name_prefix="pipelines", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        super().__init__(threads, thread_name_prefix="pipelines", initializer=torch.set_num_threads, initargs=(1,))
         started = threading.Barrier(threads + 1)
         for _ in range(threads):
             self.submit(started.wait)

@@ -1,0 +1,88 @@
+"""The sections of a config that hold plain parameters, and the names its grammar knows."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from pipelines.catalog import sink_names
+from pipelines.errors import nearest
+from pipelines.step import ConfigPath
+
+FRAMEWORKS = ("torch", "tensorflow")
+TOP_KEYS = ("framework", "seed", "source", "fields", "batch_steps", "batch", "output", "on_error")
+FIELD_KEYS = ("from", "steps", "optional", "follows")
+
+FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+RESERVED = re.compile(r"key|index|_.*|.*_length|.*_mask")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class BatchConfig(_Section):
+    """How records are put together."""
+
+    size: Annotated[PositiveInt, Field(description="Records of a batch, for each rank.")] = 32
+    shuffle: Annotated[bool, Field(description="A new random order for each epoch, from the seed.")] = False
+    drop_last: Annotated[bool, Field(description="Leave out the last batch when it is not full.")] = False
+    fixed: Annotated[bool, Field(description="Fill short batches with rows whose `_valid` is false.")] = False
+
+
+class OutputConfig(_Section):
+    """Shards on disk."""
+
+    format: Annotated[str, Field(description="The format of the shards.")]
+    path: Annotated[ConfigPath, Field(description="The folder that the shards go to.")]
+    records_per_shard: Annotated[PositiveInt, Field(description="Records of a shard.")] = 1000
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        names = sink_names()
+        if name not in names:
+            wanted = " or ".join(map(repr, names))
+            raise ValueError(f"expected {wanted}, got {name!r}{nearest(name, names)}")
+        return name
+
+
+class ErrorConfig(_Section):
+    """What happens to records that cannot be processed."""
+
+    policy: Annotated[
+        Literal["quarantine", "stop"],
+        Field(description="List such a record and go on, or stop at the first."),
+    ] = "quarantine"
+    at_most: Annotated[
+        float,
+        Field(ge=0, le=1, description="The share of the planned records that may be quarantined."),
+    ] = 0.01
+
+
+class SplitConfig(_Section):
+    """Parts of the records, by a hash of each record's key."""
+
+    parts: Annotated[
+        dict[str, Annotated[float, Field(gt=0, le=1)]],
+        Field(min_length=1, description="The name of each part and its share of the records."),
+    ]
+    use: Annotated[str, Field(description="The part that this config reads.")]
+
+    @field_validator("parts")
+    @classmethod
+    def _at_most_all(cls, parts: dict[str, float]) -> dict[str, float]:
+        total = math.fsum(parts.values())
+        if total > 1 + 1e-9:  # 0.7 + 0.2 + 0.1 may round to more than 1
+            raise ValueError(f"the parts add up to {total:.6g}, expected at most 1")
+        return parts
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> SplitConfig:
+        if self.use not in self.parts:
+            names = " or ".join(map(repr, self.parts))
+            raise ValueError(f"use: expected {names}, got {self.use!r}{nearest(self.use, self.parts)}")
+        return self

@@ -1,0 +1,24 @@
+"""One sentence for a record that is too short, in either framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.errors import RecordError
+
+
+def at_least_torch(x: Any, least: int, what: str) -> None:
+    """RecordError unless the last axis of a torch tensor has `least` values."""
+    if x.shape[-1] < least:
+        raise RecordError(f"expected at least {least} {what}, got {x.shape[-1]}")
+
+
+def at_least_tensorflow(x: Any, least: int, what: str) -> Any:
+    """The tensor itself, which fails unless its last axis has `least` values."""
+    import tensorflow as tf
+
+    length = tf.shape(x)[-1]
+    with tf.control_dependencies(
+        [tf.debugging.assert_greater_equal(length, least, f"expected at least {least} {what}")]
+    ):
+        return tf.identity(x)

@@ -1,0 +1,195 @@
+"""Which sound files are so plain that every decoder gives the same samples for them.
+
+`inspect` reads an encoded file's header. For a file whose structure is proved whole and ordinary it
+gives the kind, rate, channels and exact length, and each framework's own decoder may be used; all
+others are HOST, which means libsndfile on both frameworks. Files that are evidently cut short fail.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import unpack_from
+
+from pipelines.audio import _mp3
+from pipelines.errors import RecordError
+
+_MOST_CHANNELS = 16
+_SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # behind the 2-byte tag of a WAVE_FORMAT_EXTENSIBLE
+_STREAMED = 0x7FFF0000  # a data chunk of at least this size was written by a program that could not seek back
+_CHUNKS = (b"fmt ", b"fact", b"PEAK", b"LIST", b"JUNK")  # before the sound; what libsndfile does not know may stop it
+_MIRROR = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
+
+
+class Kind(IntEnum):
+    """How a file is coded; the number is also the branch of the TensorFlow graph."""
+
+    HOST = 0
+    WAV_U8 = 1
+    WAV_16 = 2
+    WAV_24 = 3
+    WAV_32 = 4
+    WAV_FLOAT = 5
+    FLAC_8 = 6
+    FLAC_16 = 7
+    FLAC_24 = 8
+    VORBIS = 9
+    MP3 = 10
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header says; only the kind when that is HOST. `md5` is that of a FLAC's samples, in hexadecimal."""
+
+    kind: Kind
+    rate_hz: int = 0
+    channels: int = 0
+    frames: int = 0
+    md5: bytes = b""
+
+
+HOST = Header(Kind.HOST)
+
+
+def inspect(data: bytes) -> Header:
+    """The header of an encoded file, or RecordError when it is cut short or a checksum is wrong."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return _wav(data)
+    if data[:4] == b"fLaC":
+        return _flac(data)
+    if data[:4] == b"OggS":
+        return _ogg(data)
+    if data[:3] == b"ID3" or (data[:1] == b"\xff" and len(data) > 4):
+        return _mpeg(data)
+    return HOST
+
+
+def _wav(data: bytes) -> Header:
+    at, odd, found = 12, False, None
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], unpack_from("<I", data, at + 4)[0]
+        if name == b"data":
+            break
+        if name == b"fmt ":
+            found = found or at + 8
+            odd = odd or size not in (16, 18, 40) or at + 8 + size > len(data) or found != at + 8
+        odd = odd or bool(size % 2) or name not in _CHUNKS
+        at += 8 + size + size % 2
+    else:
+        return HOST
+    there = len(data) - at - 8
+    tag, channels, rate_hz, _, block, bits = (
+        unpack_from("<HHIIHH", data, found) if found and found + 16 <= len(data) else (0,) * 6
+    )
+    if there + max(block, 1) <= size < _STREAMED:
+        raise RecordError(f"the file is cut short: its header tells of {size} bytes of sound, {there} are there")
+    if found is None or odd or size % 2 or size > there or not 0 < channels <= _MOST_CHANNELS:
+        return HOST
+    if tag == 0xFFFE and unpack_from("<I", data, found - 4)[0] == 40:
+        plain = unpack_from("<H", data, found + 18)[0] == bits and data[found + 26 : found + 40] == _SUBFORMAT
+        tag = unpack_from("<H", data, found + 24)[0] if plain else 0
+    kinds = {(1, 8): Kind.WAV_U8, (1, 16): Kind.WAV_16, (1, 24): Kind.WAV_24, (1, 32): Kind.WAV_32}
+    kind = {**kinds, (3, 32): Kind.WAV_FLOAT}.get((tag, bits), Kind.HOST)
+    whole = size % block == 0 if block else False
+    if kind == Kind.HOST or block * 8 != channels * bits or not whole or not size:
+        return HOST
+    if not at + 8 + size <= unpack_from("<I", data, 4)[0] + 8 <= len(data) + 1:
+        return HOST
+    return Header(kind, rate_hz, channels, size // block)
+
+
+def _flac(data: bytes) -> Header:
+    if len(data) < 42 or data[4] & 0x7F or data[5:8] != b"\0\0\x22":
+        return HOST
+    at, last = 4, False
+    while not last and at + 4 <= len(data):
+        last, name, size = bool(data[at] & 0x80), data[at] & 0x7F, int.from_bytes(data[at + 1 : at + 4], "big")
+        if name > 4 or (name == 4 and not _comments_fit(data[at + 4 : at + 4 + size])):
+            return HOST  # libsndfile fails when a comment or a picture is damaged
+        at += 4 + size
+    if not last or data[at : at + 2] != b"\xff\xf8":  # the first frame, of blocks of one size
+        return HOST
+    packed, md5 = int.from_bytes(data[18:26], "big"), data[26:42]
+    least, most, block = *unpack_from(">HH", data, 8), _flac_block(data[at : at + 7])
+    if least != most or block > most or block != min(most, packed & (1 << 36) - 1):
+        return HOST  # tensorflow-io gives up on blocks larger than the header tells
+    bits, frames = (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
+    kind = {8: Kind.FLAC_8, 16: Kind.FLAC_16, 24: Kind.FLAC_24}.get(bits, Kind.HOST)
+    if kind == Kind.HOST or not frames or not any(md5):
+        return HOST  # a streamed FLAC tells no length; tensorflow-io then gives 0 samples
+    return Header(kind, packed >> 44, (packed >> 41 & 7) + 1, frames, md5.hex().encode())
+
+
+def _comments_fit(block: bytes) -> bool:
+    """Whether the lengths in a Vorbis comment add up to the block: vendor, count, comments."""
+    at, left = 0, 1
+    while left and at + 4 <= len(block):
+        at, left = at + 4 + int.from_bytes(block[at : at + 4], "little"), left - 1
+        if at == 4 + int.from_bytes(block[:4], "little") and at + 4 <= len(block):
+            left, at = int.from_bytes(block[at : at + 4], "little"), at + 4
+    return not left and at == len(block)
+
+
+def _flac_block(head: bytes) -> int:
+    """Samples of a stream's first block, by its frame header; 0 when it cannot be told."""
+    if len(head) < 7:
+        return 0
+    code = head[2] >> 4
+    if code in (6, 7):  # told behind the frame's number, which is one byte here
+        return int.from_bytes(head[5:code], "big") + 1
+    return 192 if code == 1 else 576 << code - 2 if code < 6 and code else 256 << code - 8 if code > 7 else 0
+
+
+def _ogg(data: bytes) -> Header:
+    """One whole Vorbis stream: every page's checksum right, none missing, from sample 0 to the marked end."""
+    at, count, plain, most, begun = 0, 0, True, 0, False
+    serial, granule = data[14:18], -1
+    while at < len(data) and data[at : at + 4] == b"OggS":
+        if at + 27 > len(data) or at + 27 + data[at + 26] > len(data):
+            raise RecordError("the file is cut short within an Ogg page")
+        lacing = data[at + 27 : at + 27 + data[at + 26]]
+        stop = at + 27 + len(lacing) + sum(lacing)
+        if stop > len(data):
+            raise RecordError("the file is cut short within an Ogg page")
+        flags, place = data[at + 5], unpack_from("<q", data, at + 6)[0]
+        sequence, check = unpack_from("<II", data, at + 18)
+        page = data[at : at + 22] + bytes(4) + data[at + 26 : stop]
+        if _ogg_crc(page) != check:  # decoders would leave the page's sound out
+            raise RecordError(f"the file is damaged: the checksum of its Ogg page {count} is wrong")
+        plain = plain and data[at + 14 : at + 18] == serial and sequence == count
+        plain = plain and bool(flags & 2) == (count == 0) and bool(flags & 4) == (stop == len(data))
+        if count > 0 and place > 0:
+            most += sum(1 for n in lacing if n < 255)
+            if not begun:  # a stream cut out of a longer one starts at a later sample than its packets can hold
+                begun = True
+                plain = plain and place <= most * (1 << (data[56] >> 4)) // 2
+        granule = max(granule, place)
+        at, count = stop, count + 1
+    vendor = data.find(b"\x03vorbis", 0, 8192)
+    known = data[vendor + 11 : vendor + 33] == b"Xiph.Org libVorbis I 2" if vendor > 0 else False
+    if not plain or at != len(data) or data[28:35] != b"\x01vorbis" or not known or granule <= 0:
+        return HOST
+    return Header(Kind.VORBIS, unpack_from("<I", data, 40)[0], data[39], granule)
+
+
+def _ogg_crc(page: bytes) -> int:
+    """Ogg's CRC-32: zlib's polynomial with the bits in the other order, and without the inversions."""
+    mirrored = zlib.crc32(page.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRROR), "big")
+
+
+def _mpeg(data: bytes) -> Header:
+    stream = _mp3.stream(data)
+    told = stream and _mp3.told_length(data, stream)
+    if not stream or not told:
+        return HOST
+    frames, samples = told
+    if stream.cut_short and frames > stream.frames:
+        raise RecordError(f"the file is cut short: its header tells of {frames} frames, {stream.frames - 1} are there")
+    tail = data[stream.stop :]
+    ends = not tail or (len(tail) == 128 and tail[:3] == b"TAG")
+    unbroken = len(stream.runs) == 1 and frames == stream.frames - 1 and ends and samples > 0
+    if not unbroken or not _mp3.is_whole(data, stream):
+        return HOST
+    return Header(Kind.MP3, stream.first.rate_hz, stream.first.channels, samples)

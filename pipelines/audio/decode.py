@@ -1,0 +1,252 @@
+"""Sound files to waveforms."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from pipelines.audio import _mp3
+from pipelines.audio._headers import Header, Kind, inspect
+from pipelines.errors import RecordError
+from pipelines.native import to_numpy
+from pipelines.spec import BYTES, PER_RECORD, Axis, Spec, waveform
+from pipelines.step import Close, Example, Kernel, Step, host_tensorflow
+
+_BLOCK = 1 << 20
+_UNKNOWN = 1 << 62  # libsndfile's length of a stream that does not tell its own
+_CHANNELS_LAST = Spec("float32", (Axis("time"), Axis("channel")), rate_hz=PER_RECORD)
+
+
+def _example_files(rng: np.random.Generator) -> list[bytes]:
+    import soundfile
+
+    formats = [
+        ("WAV", "PCM_U8", 1),
+        ("WAV", "PCM_16", 2),
+        ("WAV", "PCM_24", 3),
+        ("WAVEX", "PCM_32", 2),
+        ("WAV", "FLOAT", 1),
+        ("WAV", "DOUBLE", 2),
+        ("WAV", "ULAW", 1),
+        ("FLAC", "PCM_S8", 2),
+        ("FLAC", "PCM_16", 5),
+        ("FLAC", "PCM_24", 1),
+        ("OGG", "VORBIS", 2),
+        ("OGG", "OPUS", 1),
+        ("MP3", "MPEG_LAYER_III", 2),
+        ("AIFF", "PCM_16", 2),
+    ]
+    files = []
+    for number, (name, subtype, channels) in enumerate(formats):
+        rate_hz = 48000 if subtype == "OPUS" else (8000, 22050, 44100)[number % 3]
+        sound = rng.uniform(-0.9, 0.9, (int(rng.integers(1, 5000)), channels)).astype(np.float32)
+        held = io.BytesIO()
+        soundfile.write(held, sound, rate_hz, format=name, subtype=subtype)
+        files.append(held.getvalue())
+    return files
+
+
+def _several_channels(rng: np.random.Generator) -> list[bytes]:
+    import soundfile
+
+    files = []
+    for channels in (2, 3):
+        held = io.BytesIO()
+        soundfile.write(held, rng.uniform(-0.5, 0.5, (331, channels)), 16000, format="FLAC", subtype="PCM_16")
+        files.append(held.getvalue())
+    return files
+
+
+class Decode(Step):
+    """The waveform in a sound file: WAV, FLAC, OGG Vorbis, MP3, and whatever else libsndfile reads.
+
+    Takes  bytes                                         an encoded file
+    Gives  float32[time] or float32[channel, time]       amplitude, full scale 1; its own rate_hz per record
+
+    `channels`: "mono" is the mean of all channels, a number picks that channel (from 0), "keep" keeps all.
+    Integer samples are divided by full scale (2^15 for 16 bit); what lossy codecs and float files hold
+    beyond full scale is kept. Fails for a file that is unreadable, cut short or damaged, holds no or
+    non-finite samples, lacks the channel, lasts longer than `max_seconds` (a guard of the memory), or tells
+    of a rate outside [100, 768000] Hz.
+    Source: torchaudio.load (soundfile backend); tensorflow_io.audio.decode_wav, decode_flac,
+    decode_vorbis and decode_mp3. They are asked only for files proved plain (_headers.py): tensorflow-io
+    reads 32-bit integers as floats, gives 0 samples for some good files and lets damaged ones pass, so all
+    other files go through soundfile on both frameworks.
+    """
+
+    channels: Literal["mono", "keep"] | Annotated[int, Field(ge=0, strict=True)] = "mono"
+    max_seconds: Annotated[float, Field(gt=0)] = 3600.0
+
+    lowest_rate_hz: ClassVar[int] = 100
+    highest_rate_hz: ClassVar[int] = 768_000
+
+    agreement: ClassVar = Close(
+        of_peak=4e-6, why="MP3 and Vorbis decoders round differently; WAV and FLAC are identical"
+    )
+    batches: ClassVar = False
+    gives_rate: ClassVar = True
+    examples: ClassVar = (
+        Example(BYTES, {}, _example_files),
+        Example(BYTES, {"channels": "keep"}, _example_files),
+        Example(BYTES, {"channels": 1}, _several_channels),
+    )
+
+    def out_spec(self, x: Spec) -> Spec:
+        x.need(("bytes",), exactly=())
+        out = waveform(PER_RECORD)
+        if self.channels == "keep":
+            out = out.but(axes=(Axis("channel"), *out.axes))
+        return out.but(range=None)  # full scale is 1, but lossy codecs overshoot
+
+    def _checked(self, rate_hz: int, channels: int, frames: int) -> None:
+        if not self.lowest_rate_hz <= rate_hz <= self.highest_rate_hz:
+            raise RecordError(
+                f"the file tells of a sampling rate of {rate_hz} Hz, "
+                f"expected {self.lowest_rate_hz} to {self.highest_rate_hz}"
+            )
+        if frames <= 0:
+            raise RecordError("the file holds no samples")
+        if frames > self.max_seconds * rate_hz:
+            raise RecordError(f"the file lasts {frames / rate_hz:.0f} s, longer than max_seconds={self.max_seconds:g}")
+        if isinstance(self.channels, int) and self.channels >= channels:
+            raise RecordError(f"channel {self.channels} was asked for, the file has {channels} (counted from 0)")
+
+    def _header(self, data: bytes) -> Header:
+        if not data:
+            raise RecordError("the file is empty")
+        header = inspect(data)
+        if header.kind != Kind.HOST:
+            self._checked(header.rate_hz, header.channels, header.frames)
+        return header
+
+    def _read(self, data: bytes) -> tuple[npt.NDArray[np.float32], int]:
+        """float32[time, channel] and the rate, by libsndfile, a block at a time."""
+        import soundfile
+
+        header = self._header(data)
+        limit = _UNKNOWN
+        stream = _mp3.stream(data) if header.kind == Kind.HOST and data[:1] in (b"I", b"\xff") else None
+        if stream and not _mp3.is_tagged(data, stream):
+            data, limit = _mp3.untagged(data, stream)
+        blocks: list[npt.NDArray[np.float32]] = []
+        frames = 0
+        try:
+            with soundfile.SoundFile(io.BytesIO(data)) as file:
+                rate_hz, told = file.samplerate, file.frames
+                self._checked(rate_hz, file.channels, 1 if file.format == "MP3" or told >= _UNKNOWN else told)
+                while not blocks or len(blocks[-1]) == _BLOCK:
+                    blocks.append(file.read(min(_BLOCK, limit - frames), dtype="float32", always_2d=True))
+                    frames += len(blocks[-1])
+                    self._checked(rate_hz, file.channels, frames)
+        except RuntimeError as error:
+            raise _undecodable(error) from error
+        _exact(frames, header)
+        wave = np.concatenate(blocks)
+        if not np.isfinite(wave).all():
+            raise RecordError("the file holds samples that are not finite")
+        return wave, rate_hz
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+        import torchaudio
+
+        def kernel(data: bytes) -> tuple[torch.Tensor, int]:
+            header = self._header(data)
+            if header.kind == Kind.HOST:
+                samples, rate_hz = self._read(data)
+                wave = torch.from_numpy(samples).T
+            else:
+                try:
+                    wave, rate_hz = torchaudio.load(io.BytesIO(data), backend="soundfile")
+                except RuntimeError as error:
+                    raise _undecodable(error) from error
+                _exact(wave.shape[-1], header)
+                if not torch.isfinite(wave).all():
+                    raise RecordError("the file holds samples that are not finite")
+            if self.channels == "mono":  # in float64, so that the order of the sum cannot be seen
+                return (wave[0] if len(wave) == 1 else wave.mean(0, dtype=torch.float64).float()), rate_hz
+            return (wave if self.channels == "keep" else wave[self.channels]).contiguous(), rate_hz
+
+        return kernel
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        import tensorflow as tf
+        import tensorflow_io as tfio
+
+        by_host = host_tensorflow(self._read, x, _CHANNELS_LAST)
+
+        def look(data: Any) -> tuple[Any, ...]:
+            header = self._header(to_numpy(data, x))
+            return np.int32(header.kind), np.int64(header.rate_hz), np.int64(header.frames), header.md5
+
+        def scaled(samples: tf.Tensor, bits: int) -> tf.Tensor:
+            return tf.cast(samples, tf.float32) * 2.0 ** (1 - bits)
+
+        def kernel(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            kind, rate_hz, frames, md5 = tf.numpy_function(look, [data], [tf.int32, tf.int64, tf.int64, tf.string])
+            for scalar in (kind, rate_hz, frames, md5):
+                scalar.set_shape(())
+
+            def if_whole(wave: tf.Tensor, intact: Any = True) -> tuple[tf.Tensor, tf.Tensor]:
+                wave = tf.ensure_shape(wave, (None, None))
+                good = tf.logical_and(tf.shape(wave, tf.int64)[0] == frames, intact)
+                return tf.cond(good, lambda: (wave, rate_hz), lambda: by_host(data))  # type: ignore[no-any-return]  # untyped library
+
+            def wav(dtype: tf.DType) -> tf.Tensor:
+                return tfio.audio.decode_wav(data, dtype=dtype)
+
+            def flac(dtype: tf.DType, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
+                samples = tfio.audio.decode_flac(data, dtype=dtype)
+                intact = tf.numpy_function(_md5_fits, [samples, md5], tf.bool)
+                intact.set_shape(())
+                if bits == 8:
+                    samples = tf.cast(samples, tf.int32) - 128
+                return if_whole(scaled(samples, 32 if bits == 24 else bits), intact)
+
+            branches = {
+                Kind.HOST: lambda: by_host(data),
+                Kind.WAV_U8: lambda: if_whole(scaled(tf.cast(wav(tf.uint8), tf.int32) - 128, 8)),
+                Kind.WAV_16: lambda: if_whole(scaled(wav(tf.int16), 16)),
+                Kind.WAV_24: lambda: if_whole(scaled(wav(tf.int32), 32)),  # left-justified in 32 bits
+                Kind.WAV_32: lambda: if_whole(scaled(tf.bitcast(wav(tf.float32), tf.int32), 32)),  # given as floats
+                Kind.WAV_FLOAT: lambda: if_whole(wav(tf.float32)),
+                Kind.FLAC_8: lambda: flac(tf.uint8, 8),
+                Kind.FLAC_16: lambda: flac(tf.int16, 16),
+                Kind.FLAC_24: lambda: flac(tf.int32, 24),
+                Kind.VORBIS: lambda: if_whole(tfio.audio.decode_vorbis(data)),
+                Kind.MP3: lambda: if_whole(tfio.audio.decode_mp3(data)),
+            }
+            wave, rate_hz = tf.switch_case(kind, [branches[k] for k in Kind])
+            wave = tf.debugging.check_numerics(wave, "the file holds samples that are not finite")
+            if self.channels == "mono":
+                return tf.cast(tf.reduce_mean(tf.cast(wave, tf.float64), 1), tf.float32), rate_hz
+            return (tf.transpose(wave) if self.channels == "keep" else wave[:, self.channels]), rate_hz
+
+        return kernel
+
+
+def _md5_fits(samples: npt.NDArray[Any], md5: Any) -> Any:
+    """Whether tensorflow-io's samples of a FLAC are those that its encoder was given."""
+    if samples.dtype == np.uint8:
+        raw = (samples ^ 0x80).tobytes()
+    elif samples.dtype == np.int16:
+        raw = samples.astype("<i2").tobytes()
+    else:
+        raw = samples.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    return np.bool_(hashlib.md5(raw, usedforsecurity=False).hexdigest().encode() == to_numpy(md5, BYTES))
+
+
+def _exact(frames: int, header: Header) -> None:
+    if header.kind != Kind.HOST and frames != header.frames:
+        raise RecordError(f"the file is damaged: its header tells of {header.frames} samples, {frames} can be decoded")
+
+
+def _undecodable(error: RuntimeError) -> RecordError:
+    # libsndfile's own words, without the address of the buffer that soundfile puts before them
+    reason = getattr(error, "error_string", str(error)).strip() or "the data are damaged"
+    return RecordError(f"libsndfile cannot decode the file: {reason}")

@@ -1,0 +1,71 @@
+"""Mel-frequency cepstral coefficients."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from pipelines.errors import SpecError
+from pipelines.native import torch_constant
+from pipelines.spec import Axis, Spec
+from pipelines.step import Close, Example, Kernel, Step
+
+
+def _levels(bands: int, frames: int | None = None) -> Spec:
+    return Spec("float32", (Axis("band", bands), Axis("frame", frames)), "dB")
+
+
+class Mfcc(Step):
+    """Cepstral coefficients of mel-band levels: their cosine transform along the bands.
+
+    Takes  float32[..., band, frame]          dB, from audio.mel and audio.decibels
+    Gives  float32[..., coefficient, frame]   out[c, t] = sum_b D[c, b] x[b, t]
+
+    D is the orthonormal DCT-II: D[c, b] = sqrt(2 / B) cos(pi c (b + 1/2) / B), D[0, b] = sqrt(1 / B).
+    Source: Davis and Mermelstein 1980; the matrix of torchaudio.functional.create_dct(norm="ortho"); equals
+    librosa.feature.mfcc(S=x). tf.signal.mfccs_from_log_mel_spectrograms scales coefficient 0 by sqrt(2),
+    so it is not used.
+    """
+
+    coefficients: Annotated[int, Field(ge=1)] = 13
+
+    agreement: ClassVar = Close(of_peak=1e-6, why="float32 sum over the bands in another order")
+    examples: ClassVar = (
+        Example(_levels(64)),
+        Example(_levels(23, 41), {"coefficients": 23}),
+        Example(_levels(80).but(axes=(Axis("channel", 2), Axis("band", 80), Axis("frame"))), {"coefficients": 1}),
+    )
+
+    def out_spec(self, x: Spec) -> Spec:
+        x.need(("float32",), last=("band", "frame"))
+        bands = x.size("band")
+        if x.unit != "dB" or bands is None:
+            raise SpecError(f"expected a known number of bands in dB, got {x}; put audio.decibels before this step")
+        if self.coefficients > bands:
+            raise SpecError(f"expected at most {bands} coefficients (the number of bands), got {self.coefficients}")
+        return x.but(axes=(*x.axes[:-2], Axis("coefficient", self.coefficients), x.axes[-1]), unit="", range=None)
+
+    def matrix(self, bands: int) -> npt.NDArray[np.float64]:
+        """float64[coefficients, bands]: D."""
+        turns = np.arange(self.coefficients)[:, None] * (np.arange(bands) + 0.5) / bands
+        matrix: npt.NDArray[np.float64] = np.sqrt(2 / bands) * np.cos(np.pi * turns)
+        matrix[0] = np.sqrt(1 / bands)
+        return matrix
+
+    def _constant(self, x: Spec) -> npt.NDArray[np.float32]:
+        return self.matrix(x.size("band") or 1).astype(np.float32)
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+
+        matrix = torch_constant(self._constant(x))
+        return lambda levels: torch.matmul(matrix(levels), levels)
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        matrix = self._constant(x)
+        return lambda levels: tf.matmul(matrix, levels)

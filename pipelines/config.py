@@ -1,0 +1,355 @@
+"""The config: read whole, with every fault found at once and told with its place.
+
+`read_config` never stops at the first fault. What is valid is there to be checked further, what is
+not is in `faults`, in the order of the lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from pipelines._models import (
+    FIELD_KEYS,
+    FIELD_NAME,
+    FRAMEWORKS,
+    RESERVED,
+    TOP_KEYS,
+    BatchConfig,
+    ErrorConfig,
+    OutputConfig,
+    SplitConfig,
+)
+from pipelines._nodes import Faults, Node, Place, expand, read_data, shown
+from pipelines._schema import json_schema
+from pipelines._sections import sections
+from pipelines._validate import validate
+from pipelines._yaml import MOST_BYTES, override, read_yaml
+from pipelines.catalog import find_source, find_step, source_names
+from pipelines.errors import ConfigError, Fault, UserError, nearest
+from pipelines.sources._base import SourceConfig
+from pipelines.step import Step
+
+__all__ = [
+    "BatchConfig",
+    "Config",
+    "ErrorConfig",
+    "FieldConfig",
+    "OutputConfig",
+    "SplitConfig",
+    "StepUse",
+    "json_schema",
+    "read_config",
+    "sections",
+]
+
+M = TypeVar("M", bound=BaseModel)
+_AFTER_THE_FILE = 10**9  # where the faults of overrides sort
+
+
+@dataclass(frozen=True)
+class StepUse:
+    """A step as a config uses it."""
+
+    step: Step
+    name: str
+    place: str
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """A field; `complete` is false where faults keep it from being all that the config says."""
+
+    name: str
+    sources: tuple[str, ...]
+    steps: tuple[StepUse, ...]
+    optional: bool
+    follows: str | None
+    place: str
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """A config as far as it is valid, and its faults.
+
+    `text` is the YAML as read, `document` the plain data after overrides and environment, `base` the
+    folder that relative paths start from.
+    """
+
+    path: Path
+    framework: Literal["torch", "tensorflow"]
+    seed: int
+    source_name: str
+    source: SourceConfig | None
+    source_place: str
+    split: SplitConfig | None
+    fields: tuple[FieldConfig, ...]
+    batch_steps: tuple[StepUse, ...]
+    batch: BatchConfig
+    output: OutputConfig | None
+    on_error: ErrorConfig
+    faults: tuple[Fault, ...]
+    text: str
+    document: dict[str, Any]
+    base: Path
+
+
+def read_config(
+    path: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), framework: str | None = None
+) -> Config:
+    """The config in a file, or in a dict of the same form; paths in a dict start from the working directory.
+
+    `overrides` are `KEY=VALUE` with a dotted key, `framework` goes before the one in the config.
+    Raises ConfigError only when the file cannot be read or is no YAML.
+    """
+    faults = Faults()
+    if isinstance(path, Mapping):
+        where, text, root = Path("config"), "", read_data(path, faults)
+    else:
+        where, text = Path(path), _read(path)
+        root = read_yaml(text, lambda line: Place(f"{path}:{line}", line), faults)
+    for number, change in enumerate(overrides):
+        root = override(root, change, _AFTER_THE_FILE + number, faults)
+    root = expand(root, faults)
+    if framework is not None and framework not in FRAMEWORKS:
+        place = Place(f"--framework {framework}", _AFTER_THE_FILE)
+        faults.add(place, f"expected torch or tensorflow{nearest(framework, FRAMEWORKS)}")
+        framework = "torch"
+    document = root.plain if isinstance(root.value, dict) else {}
+    if isinstance(path, Mapping):
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+    return _Reader(faults, where.absolute().parent).config(root, framework, where, text, document)
+
+
+def _read(path: str | Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError([Fault(str(path), f"cannot read this config: {reason}")]) from error
+    if len(content) > MOST_BYTES:
+        raise ConfigError([Fault(str(path), f"expected a config of at most {MOST_BYTES // 1024} KiB")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Fault(f"{path}:{line}", "expected UTF-8 text")]) from error
+
+
+class _Reader:
+    """Reads the tree of a config; every method says what is wrong in `faults` and gives what is right."""
+
+    def __init__(self, faults: Faults, base: Path) -> None:
+        self._faults = faults
+        self._base = base
+
+    def config(self, root: Node, framework: str | None, path: Path, text: str, document: dict[str, Any]) -> Config:
+        top = self._section(root, TOP_KEYS, "a config", required=("source", "fields"))
+        if framework is None and "framework" not in top:
+            self._faults.add(root.place, "missing key 'framework': torch or tensorflow")
+        named = self._framework(top.get("framework"))
+        source_name, source_place, source, split = self._source(top.get("source"), root.place)
+        fields = self._fields(top.get("fields"))
+        self._batch_steps(top.get("batch_steps"))
+        return Config(
+            path=path,
+            framework="tensorflow" if (framework or named) == "tensorflow" else "torch",
+            seed=self._seed(top.get("seed")),
+            source_name=source_name,
+            source=source,
+            source_place=str(source_place),
+            split=split,
+            fields=fields,
+            batch_steps=(),
+            batch=self._parameters(BatchConfig, top.get("batch"), "batch") or BatchConfig(),
+            output=self._parameters(OutputConfig, top.get("output"), "output"),
+            on_error=self._parameters(ErrorConfig, top.get("on_error"), "on_error") or ErrorConfig(),
+            faults=self._faults.sorted(),
+            text=text,
+            document=document,
+            base=self._base,
+        )
+
+    def _expected(self, node: Node, what: str) -> None:
+        if not node.broken:
+            self._faults.add(node.place, f"expected {what}, got {shown(node.plain)}")
+
+    def _section(self, node: Node, known: Sequence[str], what: str, required: Sequence[str] = ()) -> dict[str, Node]:
+        """The keys of a section that are known and not null."""
+        if node.value is None and not node.broken:
+            self._faults.add(node.place, f"{what} is empty; expected {', '.join(known)}")
+            return {}
+        if not isinstance(node.value, dict):
+            self._expected(node, f"{what} with {', '.join(known)}")
+            return {}
+        for key, child in node.value.items():
+            if key not in known:
+                advice = nearest(key, known) or f"; expected {', '.join(known)}"
+                self._faults.add(child.place, f"unknown key {key!r} in {what}{advice}")
+        given = {key: child for key, child in node.value.items() if key in known and _given(child)}
+        for key in required:
+            if key not in given:
+                self._faults.add(node.place, f"missing key {key!r} in {what}")
+        return given
+
+    def _parameters(self, model: type[M], node: Node | None, what: str) -> M | None:
+        return None if node is None else validate(model, node, what, self._base, self._faults)
+
+    def _framework(self, node: Node | None) -> str | None:
+        if node is None or node.value in FRAMEWORKS:
+            return None if node is None else str(node.value)
+        near = nearest(node.value, FRAMEWORKS) if isinstance(node.value, str) else ""
+        if not node.broken:
+            self._faults.add(node.place, f"framework: expected torch or tensorflow, got {shown(node.plain)}{near}")
+        return None
+
+    def _seed(self, node: Node | None) -> int:
+        if node is None:
+            return 0
+        if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value >= 0:
+            return node.value  # numbers of more than 64 bits do not get this far
+        self._expected(node, "a seed that is a whole number >= 0")
+        return 0
+
+    def _source(self, node: Node | None, root: Place) -> tuple[str, Place, SourceConfig | None, SplitConfig | None]:
+        if node is None:
+            return "", root, None, None
+        known = (*source_names(), "split")
+        if not isinstance(node.value, dict):
+            self._expected(node, "a mapping with the name of a source and its parameters")
+            return "", node.place, None, None
+        given = self._section(node, known, "source")
+        split = self._parameters(SplitConfig, given.pop("split", None), "split")
+        # a source may be given without parameters, so null ones are looked at too
+        names = [name for name in _children(node) if name in known and name != "split"]
+        if len(names) != 1:
+            unknown = any(name not in known for name in _children(node))
+            if names or not unknown:
+                listed = " and ".join(names) or "none"
+                self._faults.add(node.place, f"expected one source, got {listed}; sources are {', '.join(known[:-1])}")
+            return "", node.place, None, split
+        name, entry = names[0], _children(node)[names[0]]
+        return name, entry.place, validate(find_source(name), entry, name, self._base, self._faults), split
+
+    def _fields(self, node: Node | None) -> tuple[FieldConfig, ...]:
+        if node is None:
+            return ()
+        if not isinstance(node.value, dict) or not node.value:
+            self._expected(node, "a mapping of fields")
+            return ()
+        fields = [self._field(name, child) for name, child in node.value.items()]
+        self._cycles({f.name: f.follows for f in fields if f.follows}, node.value)
+        return tuple(f for f in fields if _field_name_fault(f.name) is None)
+
+    def _field(self, name: str, node: Node) -> FieldConfig:
+        before = len(self._faults)
+        if wrong := _field_name_fault(name):
+            self._faults.add(node.place, wrong)
+        given = self._section(node, FIELD_KEYS, f"the field {name!r}", required=("from",))
+        sources = self._sources(given.get("from"))
+        steps = self._steps(given.get("steps"))
+        optional = given.get("optional")
+        if optional is not None and not isinstance(optional.value, bool):
+            self._expected(optional, "optional to be true or false")
+        follows = given.get("follows")
+        if follows is not None and not isinstance(follows.value, str):
+            self._expected(follows, "follows to name a field")
+        return FieldConfig(
+            name=name,
+            sources=sources,
+            steps=steps,
+            optional=optional is not None and optional.value is True,
+            follows=follows.value if follows is not None and isinstance(follows.value, str) else None,
+            place=str(node.place),
+            complete=len(self._faults) == before and node.sound,
+        )
+
+    def _sources(self, node: Node | None) -> tuple[str, ...]:
+        if node is None:
+            return ()
+        entries = node.value if isinstance(node.value, list) else [node]
+        names = [entry.value for entry in entries if isinstance(entry.value, str) and entry.value and not entry.broken]
+        if not entries or len(names) < len(entries):
+            if node.sound:
+                self._expected(node, "from to name a value of the source, or to be a list of names")
+            return ()
+        return tuple(names)
+
+    def _steps(self, node: Node | None) -> tuple[StepUse, ...]:
+        """The steps up to the first with a fault; those after it are checked as well."""
+        steps: list[StepUse | None] = []
+        for entry in self._entries(node, "steps"):
+            name, parameters = self._entry(entry)
+            made = None
+            if name is not None:
+                try:
+                    made = validate(find_step(name), parameters, name, self._base, self._faults)
+                except UserError as error:
+                    self._faults.add(parameters.place, str(error))
+            steps.append(None if name is None or made is None else StepUse(made, name, str(entry.place)))
+        sound = steps[: steps.index(None)] if None in steps else steps
+        return tuple(step for step in sound if step is not None)
+
+    def _entries(self, node: Node | None, what: str) -> list[Node]:
+        if node is None or isinstance(node.value, list):
+            return [] if node is None or not isinstance(node.value, list) else node.value
+        self._expected(node, f"{what} to be a list")
+        return []
+
+    def _entry(self, node: Node) -> tuple[str | None, Node]:
+        """The name of a step and its parameters, from `- name` or `- name: {parameters}`."""
+        if isinstance(node.value, str) and not node.broken:
+            return node.value, Node(node.place, None)
+        if not isinstance(node.value, dict) or not node.value:
+            self._expected(node, "the name of a step, alone or with its parameters")
+            return None, node
+        (name, parameters), *more = node.value.items()
+        for key, child in more:
+            self._faults.add(child.place, f"a step has one name, this one is {name!r} and {key!r}; is a '-' missing?")
+        return (None if more else name), parameters
+
+    def _batch_steps(self, node: Node | None) -> None:
+        for entry in self._entries(node, "batch_steps"):
+            name, parameters = self._entry(entry)
+            if name is not None:
+                try:
+                    find_step(name)
+                    self._faults.add(parameters.place, f"{name} works on one record, not on a batch; put it in a field")
+                except UserError as error:
+                    self._faults.add(parameters.place, str(error))
+
+    def _cycles(self, follows: Mapping[str, str], fields: Mapping[str, Node]) -> None:
+        told: set[str] = set()
+        for name, other in follows.items():
+            place = _children(fields[name])["follows"].place
+            if other not in fields:
+                self._faults.add(place, f"follows: there is no field {other!r}{nearest(other, fields.keys() - {name})}")
+            way = [name]
+            while (following := follows.get(way[-1])) is not None and following not in way:
+                way.append(following)
+            if following == name and name not in told:
+                told.update(way)
+                self._faults.add(place, f"follows: a circle, {' -> '.join([*way, name])}")
+
+
+def _children(node: Node) -> dict[str, Node]:
+    return node.value if isinstance(node.value, dict) else {}
+
+
+def _given(node: Node) -> bool:
+    return node.value is not None or node.broken
+
+
+def _field_name_fault(name: str) -> str | None:
+    if RESERVED.fullmatch(name):
+        return f"the name {name!r} is taken: key, index, _… , …_length and …_mask are made by the pipeline"
+    if not FIELD_NAME.fullmatch(name):
+        return f"expected a field name of letters, digits and _, got {name!r}"
+    return None

@@ -1,0 +1,83 @@
+"""Levels to centred numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.errors import SpecError
+from pipelines.native import torch_constant
+from pipelines.spec import Spec, picture
+from pipelines.step import Example, Identical, Kernel, Step
+
+
+class Normalize(Step):
+    """Brings levels to [0, 1], subtracts a mean and divides by a deviation.
+
+    Takes  uint8[..., height, width, channel] in [0, 255], or float32 in [0, 1]
+    Gives  float32, the same axes; out[y, x, c] = (in[y, x, c] - mean[c]) / std[c], uint8 first times 1/255
+
+    `mean` and `std` are on the scale of [0, 1], one number or one per channel; left out, levels are only scaled.
+    ImageNet's are [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225].
+    Source: torchvision.transforms.v2 ToDtype(scale=True) and Normalize; tf.image.convert_image_dtype.
+    """
+
+    mean: float | Annotated[tuple[float, ...], Field(min_length=1)] = 0.0
+    std: (
+        Annotated[float, Field(gt=0)] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    ) = 1.0
+
+    agreement: ClassVar = Identical("the same float32 operations in the same order")
+    examples: ClassVar = (
+        Example(picture()),
+        Example(picture(17, 11), {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
+        Example(picture(None, None, 1), {"mean": 0.5, "std": 0.5}),
+        Example(picture(5, 8, 4, "float32"), {"mean": 0.25, "std": [0.5, 1.0, 2.0, 4.0]}),
+    )
+
+    def out_spec(self, x: Spec) -> Spec:
+        x.need(("uint8", "float32"), last=("height", "width", "channel"))
+        if x.dtype == "float32" and x.range not in (None, (0.0, 1.0)):
+            raise SpecError(f"expected levels in [0, 1], got {x}")
+        channels = x.size("channel")
+        for name, given in (("mean", self.mean), ("std", self.std)):
+            if isinstance(given, tuple) and len(given) != channels:
+                raise SpecError(f"expected {channels} values of {name}, one per channel, got {len(given)}")
+        mean, std = self.constants(channels or 1)
+        ends = (np.array([[0.0], [1.0]], np.float32) - mean) / std
+        limits = None if x.dtype == "float32" and x.range is None else (float(ends.min()), float(ends.max()))
+        return x.but(dtype="float32", range=limits)
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether there is nothing to subtract and to divide by."""
+        return not np.any(self.mean) and bool(np.all(np.equal(self.std, 1)))
+
+    def constants(self, channels: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float32]], ...]:
+        """Mean and deviation, float32[channel]."""
+        return tuple(np.broadcast_to(np.float32(v), channels) for v in (self.mean, self.std))
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+        from torchvision.transforms.v2 import functional as F
+
+        mean, std = (torch_constant(v[:, None, None]) for v in self.constants(x.size("channel") or 1))
+
+        def kernel(pictures: torch.Tensor) -> torch.Tensor:
+            levels = F.to_dtype(pictures, torch.float32, scale=True)
+            return levels if self.only_scales else levels.sub(mean(levels)).div_(std(levels))
+
+        return kernel
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        mean, std = self.constants(x.size("channel") or 1)
+
+        def kernel(pictures: tf.Tensor) -> tf.Tensor:
+            levels = tf.image.convert_image_dtype(pictures, tf.float32)
+            return levels if self.only_scales else (levels - mean) / std
+
+        return kernel

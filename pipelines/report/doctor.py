@@ -1,0 +1,321 @@
+"""What works on this machine: companion libraries, GPUs, threads and known traps.
+
+Each library is imported and used once in a process of its own, since some install and pass every
+check but fail, hang or abort on first use. Nothing heavy is loaded here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.report.tables import show
+
+SECONDS_PER_LIBRARY = 120.0
+_MARK = "doctor-facts:"
+
+State = Literal["works", "missing", "fails"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How one library is tried, and what happens without it.
+
+    `use` is the Python that a fresh process runs; names it puts into `facts` come back.
+    """
+
+    distribution: str
+    use: str
+    without: str
+
+
+_TORCH_ONLY = "the torch framework cannot be used"
+_TENSORFLOW_ONLY = "the tensorflow framework cannot be used"
+
+PROBES: tuple[Probe, ...] = (
+    Probe(
+        "torch",
+        """
+import torch
+assert float(torch.stft(torch.ones(64), 16, window=torch.ones(16), return_complex=True).abs().max()) > 0
+facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+facts["threads"] = f"{torch.get_num_threads()} in an operation, {torch.get_num_interop_threads()} side by side"
+""",
+        _TORCH_ONLY,
+    ),
+    Probe(
+        "torchaudio",
+        "import torch, torchaudio\nassert torchaudio.functional.resample(torch.ones(80), 8, 16).shape == (160,)",
+        "audio steps and torchaudio's data sets do not run on torch",
+    ),
+    Probe(
+        "torchvision",
+        """
+import torch
+from torchvision import io
+picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
+assert io.decode_image(io.encode_png(picture)).equal(picture)
+""",
+        "image steps and torchvision's data sets do not run on torch",
+    ),
+    Probe(
+        "torchtext",
+        """
+import torchtext
+torchtext.disable_torchtext_deprecation_warning()
+from torchtext.data.utils import get_tokenizer
+import torchtext.datasets
+assert get_tokenizer("basic_english")("A b!") == ["a", "b", "!"]
+""",
+        "text steps that call it and its data sets do not run on torch",
+    ),
+    Probe(
+        "tensorflow",
+        """
+import tensorflow as tf
+facts["gpus"] = [tf.config.experimental.get_device_details(g).get("device_name", g.name)
+                 for g in tf.config.list_physical_devices("GPU")]
+if not facts["gpus"]:
+    assert float(tf.reduce_sum(tf.ones(4))) == 4
+inside = tf.config.threading.get_intra_op_parallelism_threads() or "automatic"
+beside = tf.config.threading.get_inter_op_parallelism_threads() or "automatic"
+facts["threads"] = f"{inside} in an operation, {beside} side by side"
+""",
+        _TENSORFLOW_ONLY,
+    ),
+    Probe(
+        "tensorflow-io",
+        """
+import tensorflow as tf
+tf.config.set_visible_devices([], "GPU")
+import tensorflow_io as tfio
+wave = tfio.audio.encode_flac(tf.zeros([16, 1], tf.int16), rate=8000)
+assert tfio.audio.decode_flac(wave, dtype=tf.int16).shape[-1] == 1
+""",
+        "audio.decode and odd picture formats do not run on tensorflow",
+    ),
+    Probe(
+        "tensorflow-text",
+        """
+import tensorflow as tf
+tf.config.set_visible_devices([], "GPU")
+import tensorflow_text as text
+assert text.normalize_utf8(["a"], "NFKC").numpy().tolist() == [b"a"]
+""",
+        "text steps that call it do not run on tensorflow",
+    ),
+    Probe(
+        "tensorflow-datasets",
+        "import tensorflow_datasets as tfds\nassert tfds.builder_cls('mnist').name == 'mnist'",
+        "the source tfds cannot be read",
+    ),
+    Probe(
+        "keras-nlp",
+        """
+import tensorflow as tf
+tf.config.set_visible_devices([], "GPU")
+import keras_nlp
+assert keras_nlp.tokenizers.ByteTokenizer()("a").numpy().tolist() == [97]
+""",
+        "text steps that call it do not run on tensorflow",
+    ),
+    Probe(
+        "tokenizers",
+        """
+from tokenizers import Tokenizer, models
+assert Tokenizer(models.WordLevel({"a": 0}, "a")).encode("a").ids == [0]
+""",
+        "text steps that call it do not run",
+    ),
+    Probe(
+        "sentencepiece",
+        "import sentencepiece\nsentencepiece.SentencePieceProcessor()",
+        "text.sentencepiece does not run",
+    ),
+    Probe(
+        "soundfile",
+        """
+import io, soundfile
+soundfile.write(held := io.BytesIO(), [0.0] * 8, 8000, format="WAV")
+held.seek(0)
+assert soundfile.info(held).frames == 8
+""",
+        "audio files that the frameworks do not decode alike cannot be read",
+    ),
+    Probe(
+        "pillow",
+        """
+import io
+from PIL import Image
+Image.new("RGB", (2, 2)).save(held := io.BytesIO(), "JPEG")
+held.seek(0)
+assert Image.open(held).size == (2, 2)
+""",
+        "pictures other than JPEG and PNG cannot be read",
+    ),
+    Probe(
+        "pyarrow",
+        "import pyarrow.parquet as parquet, pyarrow\nassert pyarrow.array([1]).to_pylist() == [1]",
+        "Parquet cannot be read or written",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Library:
+    """One library as it was found: `reason` says why it fails, `facts` what it told about itself."""
+
+    distribution: str
+    version: str
+    state: State
+    reason: str
+    without: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything `pipelines doctor` tells."""
+
+    python: str
+    machine: str
+    libraries: tuple[Library, ...]
+    settings: Mapping[str, str]
+    traps: tuple[str, ...]
+
+    def library(self, distribution: str) -> Library:
+        """The library with that distribution name."""
+        return next(found for found in self.libraries if found.distribution == distribution)
+
+    def frameworks(self) -> tuple[str, ...]:
+        """The frameworks a config can be run on here."""
+        return tuple(name for name in ("torch", "tensorflow") if self.library(name).state == "works")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+    def show(self) -> None:
+        """Print the report to stdout."""
+        show([self])
+
+    def __rich__(self) -> RenderableType:
+        libraries = Table("library", "version", "state", "why, and what follows", title="Companion libraries")
+        for found in self.libraries:
+            words = "" if found.state == "works" else f"{found.reason}; {found.without}"
+            colour = "green" if found.state == "works" else "red"
+            libraries.add_row(found.distribution, found.version, f"[{colour}]{found.state}[/]", escape(words))
+        settings = Table("setting", "value", title="Machine")
+        settings.add_row("Python", escape(self.python))
+        settings.add_row("system", escape(self.machine))
+        for name, value in self.settings.items():
+            settings.add_row(name, escape(value))
+        lines = [f"- {escape(trap)}" for trap in self.traps]
+        return Group(libraries, settings, *(["Known traps that apply here:", *lines] if lines else []))
+
+
+def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
+    """Try every library, each for at most `seconds`, and report what works."""
+    with ThreadPoolExecutor(max_workers=max(1, min(4, _cores()))) as pool:
+        libraries = tuple(pool.map(lambda probe: try_library(probe, seconds), PROBES))
+    return Report(
+        python=f"{platform.python_version()} at {sys.executable}",
+        machine=f"{platform.system()} {platform.release()} {platform.machine()}",
+        libraries=libraries,
+        settings=_settings(libraries),
+        traps=known_traps({found.distribution: found.version for found in libraries if found.version}),
+    )
+
+
+def try_library(probe: Probe, seconds: float) -> Library:
+    """Import and use one library in a process of its own."""
+
+    def found(state: State, reason: str, facts: Mapping[str, object]) -> Library:
+        return Library(probe.distribution, version, state, reason, probe.without, facts)
+
+    version = _version(probe.distribution)
+    if not version:
+        return found("missing", "not installed", {})
+    program = f"import json\nfacts = {{}}\n{probe.use}\nprint({_MARK!r} + json.dumps(facts), flush=True)"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        return found("fails", f"no answer within {seconds:g} s", {})
+    told = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if done.returncode == 0 and told:
+        return found("works", "", json.loads(told[-1].removeprefix(_MARK)))
+    if done.returncode < 0:
+        return found("fails", f"the process was ended by signal {-done.returncode}", {})
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return found("fails", lines[-1][:300] if lines else f"ended with exit code {done.returncode}", {})
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _settings(libraries: tuple[Library, ...]) -> dict[str, str]:
+    settings = {"cores this process may use": str(_cores())}
+    for found in libraries:
+        if "threads" in found.facts:
+            settings[f"threads of {found.distribution}"] = str(found.facts["threads"])
+        gpus = found.facts.get("gpus")
+        if isinstance(gpus, list):
+            settings[f"GPUs that {found.distribution} sees"] = ", ".join(map(str, gpus)) or "none"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "CUDA_VISIBLE_DEVICES"):
+        if name in os.environ:
+            settings[name] = os.environ[name]
+    return settings
+
+
+def known_traps(versions: Mapping[str, str], python: tuple[int, int] = sys.version_info[:2]) -> tuple[str, ...]:
+    """Traps that apply to these versions: combinations that install but fail, or run but surprise."""
+    held = {name: _numbers(version) for name, version in versions.items()}
+    for name in ("numpy", "protobuf", "tensorflow-metadata"):
+        held.setdefault(name, _numbers(_version(name)))
+    traps = []
+    if held.get("torch", (9,)) < (2, 4) and held["numpy"] >= (2,):
+        traps.append("torch before 2.4 cannot share memory with NumPy 2: install numpy<2")
+    if held.get("tensorflow", (9,)) < (2, 17) and held["protobuf"] >= (5,):
+        traps.append("tensorflow before 2.17 needs protobuf<5")
+    if held["tensorflow-metadata"] >= (1, 18) and (0,) < held["protobuf"] < (5,):
+        traps.append("tensorflow-metadata after 1.17 needs protobuf 5, and tensorflow-datasets fails: install 1.17.3")
+    if "tensorflow" in held and python >= (3, 12) and "tensorflow-text" not in held:
+        traps.append("tensorflow-text and keras-nlp have no build of this stack for Python 3.12: use 3.10 or 3.11")
+    if "tensorflow" in held:
+        traps.append("a process that is forked after TensorFlow has worked hangs: give a DataLoader no fork workers")
+    return tuple(traps)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split("+")[0].split(".")
+    return tuple(int(part) for part in parts if part.isdigit())

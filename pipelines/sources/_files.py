@@ -1,0 +1,74 @@
+"""Reading one file of a record, and digests of what stands on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import RecordError
+
+
+def read_file(path: str | os.PathLike[str], shown: str) -> bytes:
+    """The bytes of a regular file. `shown` is its name in messages, the same on every machine."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise RecordError(f"{shown} is not a regular file")
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as e:
+        raise RecordError(f"cannot read {shown}: {e.strerror or e}") from e
+    except ValueError as e:  # a NUL in the name
+        raise RecordError(f"{shown!r} is not the name of a file") from e
+
+
+def digest(*parts: Any) -> str:
+    """16 hex digits that stand for plain JSON values."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def state_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Size and time of change of a file; None when it is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def state_of_all(files: Iterable[tuple[str, str | os.PathLike[str]]]) -> str:
+    """Digest of the names, sizes and times of files given as (name, path)."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for name, path in files:
+        hashed.update(f"{name}\0{state_of(path)}\n".encode("utf-8", "surrogatepass"))
+    return hashed.hexdigest()
+
+
+def state_of_tree(root: Path) -> str:
+    """Digest of the names, sizes and times of all files under `root`, links followed."""
+    return state_of_all(sorted(_files_under(root, "", set()))) if root.exists() else "none"
+
+
+def _files_under(folder: Path | str, prefix: str, seen: set[str]) -> Iterable[tuple[str, str]]:
+    real = os.path.realpath(folder)
+    if real in seen:  # a link back to a folder that was walked
+        return
+    seen.add(real)
+    if os.path.isfile(folder):
+        yield prefix, str(folder)
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # a folder that may not be listed: its name stands for it
+        yield prefix, str(folder)
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_under(entry.path, f"{prefix}{entry.name}/", seen)
+        else:
+            yield prefix + entry.name, entry.path

@@ -1,0 +1,138 @@
+"""The rows of a table: CSV, TSV, JSONL (each also as .gz) and Parquet, one at a time."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import RecordError, SourceError
+
+Row = Mapping[str, Any] | RecordError
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+ROWS_AT_ONCE = 512
+
+
+def format_of(path: Path) -> str:
+    """The format that the ending of a name stands for."""
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    form = ENDINGS.get(suffix.lower())
+    if form is None or (form == "parquet" and path.suffix == ".gz"):
+        raise SourceError(
+            f"manifest: expected a name ending in {', '.join(ENDINGS)} (text also with .gz), got {path.name}"
+        )
+    return form
+
+
+def rows_of(path: Path, columns: Sequence[str] | None, header: bool) -> Iterator[Row]:
+    """Each row as a mapping, or as the error that keeps it from being one."""
+    form = format_of(path)
+    try:
+        if form == "parquet":
+            yield from _parquet(path)
+        elif form == "jsonl":
+            with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as file:
+                yield from _jsonl(file)
+        else:
+            # a byte that is not UTF-8 becomes a lone surrogate, and so fails its own row alone
+            how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+            with gzip.open(path, "rt", **how) if path.suffix == ".gz" else path.open(**how) as text:
+                yield from _separated(text, form, columns, header, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise SourceError(f"manifest: {path} is damaged or not gzip: {e}") from e
+    except OSError as e:
+        raise SourceError(f"manifest: cannot read {path}: {e.strerror or e}") from e
+
+
+def _separated(file: TextIO, form: str, columns: Sequence[str] | None, header: bool, path: Path) -> Iterator[Row]:
+    """CSV is quoted as RFC 4180 says; TSV has no quotes, its lines and tabs are all there is."""
+    reader = csv.reader(file, strict=True) if form == "csv" else _tabs(file)
+    names = columns
+    if header:
+        first = next((cells for cells in reader if cells), None)
+        if first is None:
+            raise SourceError(f"manifest: {path} is empty")
+        names = columns or first
+    assert names is not None
+    twice = {name for name in names if list(names).count(name) > 1}
+    if twice or "" in names:
+        wrong = f"{sorted(twice)[0]!r} twice" if twice else "a column without a name"
+        raise SourceError(f"manifest: expected a name of its own for each column of {path}, got {wrong}")
+    at = 0
+    while True:
+        at += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as e:
+            if "unexpected end of data" in str(e):
+                raise SourceError(f"manifest: {path}: a quote opened in row {at} is never closed") from e
+            yield RecordError(f"row {at} is not valid CSV: {e}")
+            continue
+        if not cells:  # an empty line is no row
+            at -= 1
+        elif len(cells) != len(names):
+            yield RecordError(f"expected {len(names)} cells, got {len(cells)}")
+        else:
+            yield dict(zip(names, cells, strict=True))
+
+
+def _tabs(file: TextIO) -> Iterator[list[str]]:
+    for line in file:
+        line = line.removesuffix("\n").removesuffix("\r")
+        yield line.split("\t") if line else []
+
+
+def _jsonl(file: Iterable[bytes]) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        except (ValueError, RecursionError) as e:
+            yield RecordError(f"line {number} is not JSON: {e}")
+            continue
+        if isinstance(row, dict):
+            yield row
+        else:
+            yield RecordError(f"line {number}: expected an object with named values, got {type(row).__name__}")
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as e:
+        raise SourceError(f"manifest: {path} is not a readable Parquet file: {_first_line(e)}") from e
+    with file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            given = 0
+            try:
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group]):
+                    for row in batch.to_pylist():
+                        yield _plain(row)
+                        given += 1
+            except (pa.ArrowException, OSError) as e:  # a damaged row group: its remaining rows fail, others do not
+                reason = f"row group {group} of {path.name} is damaged: {_first_line(e)}"
+                yield from (RecordError(reason) for _ in range(rows - given))
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has too, and bytes; dates, times and decimals as text."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return value if not value or isinstance(value[0], (int, float, str)) else [_plain(inner) for inner in value]
+    return value if value is None or isinstance(value, (int, float, str, bytes)) else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

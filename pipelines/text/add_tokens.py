@@ -1,0 +1,103 @@
+"""Tokens at the ends of a sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from pipelines.errors import SpecError, nearest
+from pipelines.spec import Axis, Spec
+from pipelines.step import ConfigPath, Example, Identical, Kernel, Step
+from pipelines.text._files import vocabulary
+from pipelines.text._seams import TOKENS, filled, ids, need_sequence
+
+_WORDPIECE = str(Path(__file__).parent / "_example" / "wordpiece.txt")
+TokenOrId = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
+
+
+class AddTokens(Step):
+    """One token before the first of a sequence, one after its last, or both.
+
+    Takes  int64[..., token] or text[token]
+    Gives  the same with one or two tokens more: begin, in[0], ..., in[-1], end
+
+    On ids, `begin` and `end` are ids, or names that are looked up in `vocabulary` (one token a line);
+    on tokens they are tokens. Input of BERT is text.wordpiece, text.truncate {length: 126},
+    text.add_tokens {begin: "[CLS]", end: "[SEP]", vocabulary: ...}, text.pad {length: 128}.
+
+    Source: torchtext.transforms.AddToken, on tensors by torch.nn.functional.pad; tf.concat.
+    """
+
+    begin: TokenOrId | None = None
+    end: TokenOrId | None = None
+    vocabulary: ConfigPath | None = None
+
+    agreement: ClassVar = Identical("tokens are moved, never computed")
+    examples: ClassVar = (
+        Example(ids(1000), {"begin": 101, "end": 102}),
+        Example(ids(1000, 5), {"end": 0}),
+        Example(ids(439), {"begin": "[CLS]", "end": "[SEP]", "vocabulary": _WORDPIECE}),
+        Example(TOKENS, {"begin": "<s>", "end": "Größe"}),
+    )
+
+    @model_validator(mode="after")
+    def _adds_something(self) -> Self:
+        if self.begin is None and self.end is None:
+            raise ValueError("expected begin, end or both, got neither")
+        return self
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.vocabulary is None else (self.vocabulary,)
+
+    def _value(self, token: int | str | None, x: Spec) -> int | str | None:
+        """What is put into a sequence of `x` for `begin` or `end`."""
+        if token is None or (isinstance(token, str) and not x.is_numeric):
+            return token
+        if isinstance(token, int):
+            if not x.is_numeric or (x.range and token > x.range[1]):
+                raise SpecError(f"the id {token} cannot be added to {x}")
+            return token
+        if self.vocabulary is None:
+            raise SpecError(
+                f"expected an id to add to {x}, got the token {token!r}; name its vocabulary, or give its id"
+            )
+        known = vocabulary(self.vocabulary)
+        if token not in known:
+            raise SpecError(f"{token!r} is not in {self.vocabulary}{nearest(token, known[:1000])}")
+        return known.index(token)
+
+    def out_spec(self, x: Spec) -> Spec:
+        need_sequence(x)
+        added = [self._value(token, x) for token in (self.begin, self.end)]
+        size = x.size("token")
+        return x.but(axes=(*x.axes[:-1], Axis("token", size and size + 2 - added.count(None))))
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+
+        begin, end = self._value(self.begin, x), self._value(self.end, x)
+        if not x.is_numeric:
+            before, after = [[] if token is None else [token] for token in (begin, end)]
+            return lambda tokens: [*before, *tokens, *after]
+
+        def kernel(sequence: torch.Tensor) -> torch.Tensor:
+            for token, sides in ((begin, (1, 0)), (end, (0, 1))):
+                if token is not None:
+                    sequence = torch.nn.functional.pad(sequence, sides, value=int(token))
+            return sequence
+
+        return kernel
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        begin, end = self._value(self.begin, x), self._value(self.end, x)
+
+        def kernel(sequence: Any) -> Any:
+            before, after = [[] if t is None else [filled(sequence, 1, t)] for t in (begin, end)]
+            return tf.concat([*before, sequence, *after], -1)
+
+        return kernel

@@ -1,0 +1,70 @@
+"""torchtext's plain English words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from pipelines.spec import TEXT, Spec
+from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow
+from pipelines.text import _library
+from pipelines.text._characters import WHITESPACE, character_class, settled
+from pipelines.text._seams import TOKENS, routed
+
+# what the replacements of torchtext amount to, in this order
+_DROPPED = '"'
+_BLANK = r"<br />|[;:]"
+_APART = r"['.,()!?]"
+
+
+class BasicEnglish(Step):
+    """Words and punctuation of an English text, in lower case.
+
+    Takes  text
+    Gives  text[token]
+
+    Lower case; double quotes go; `<br />`, `;` and `:` become spaces; each of ' . , ( ) ! ? is a
+    token of its own; the rest is cut at white space. A text of nothing else gives no tokens.
+
+    Source: torchtext.data.utils.get_tokenizer("basic_english"); tf.strings where the text has only
+    settled characters (its lower case ends at NUL, and its white space is ASCII), the same rules in
+    Python for other texts and where torchtext cannot be loaded.
+    """
+
+    agreement: ClassVar = Identical("each text takes a path that is proved equal on its characters")
+    batches: ClassVar = False
+    examples: ClassVar = (
+        Example(TEXT),
+        Example(TEXT, values=lambda rng: ['<br />A "B"; c<br/>d', '<"br />', "don't.stop(now)!?", "", '" ; :']),
+        Example(TEXT, values=lambda rng: ["a\0b", "x\u2003y\x1fz", "ΑΣ. ΑΣ'", "İstanbul", "\u00a0"]),
+    )
+
+    def out_spec(self, x: Spec) -> Spec:
+        x.need(("text",), exactly=())
+        return TOKENS
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        if not _library.usable("torchtext"):
+            return tokens
+        from torchtext.data.utils import get_tokenizer
+
+        return get_tokenizer("basic_english")  # type: ignore[no-any-return]  # torchtext has no types
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        def in_graph(text: Any) -> Any:
+            text = tf.strings.lower(text, encoding="utf-8")
+            text = tf.strings.regex_replace(text, _DROPPED, "")
+            text = tf.strings.regex_replace(text, _BLANK, " ")
+            return tf.strings.split(tf.strings.regex_replace(text, _APART, r" \0 "))
+
+        # the lower case of a capital sigma hangs on its neighbours
+        safe = character_class((settled() | set(WHITESPACE)) - {"Σ"})
+        return routed(f"{safe}*", in_graph, host_tensorflow(tokens, x, TOKENS))
+
+
+def tokens(text: str) -> list[str]:
+    """The tokens of one text."""
+    text = re.sub(_BLANK, " ", text.lower().replace(_DROPPED, ""))
+    return re.sub(_APART, r" \g<0> ", text).split()

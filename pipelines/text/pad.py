@@ -1,0 +1,83 @@
+"""Sequences of one length."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from pipelines.errors import RecordError, SpecError
+from pipelines.spec import Axis, Spec
+from pipelines.step import Example, Identical, Kernel, Step
+from pipelines.text._seams import TOKENS, filled, ids, need_sequence
+
+
+class Pad(Step):
+    """A sequence made `length` tokens long by `value` at its end.
+
+    Takes  int64[..., token] or text[token]
+    Gives  the same with `length` tokens; out[i] = in[i], and `value` from the end of the input on
+
+    `value` is an id on ids (0 when left out) and a token on tokens ("<pad>" when left out). A longer
+    sequence fails the record: put text.truncate before this step.
+
+    Source: torchtext.transforms.PadTransform, which leaves longer ones as they are; tf.concat.
+    """
+
+    length: Annotated[int, Field(ge=1)]
+    value: Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)] | None = None
+
+    agreement: ClassVar = Identical("tokens are moved, never computed")
+    examples: ClassVar = (
+        Example(ids(1000), {"length": 17}),
+        Example(ids(1000, 5), {"length": 9, "value": 3}),
+        Example(ids(1000, 7), {"length": 7}),
+        Example(TOKENS, {"length": 15, "value": "Größe"}),
+    )
+
+    def out_spec(self, x: Spec) -> Spec:
+        need_sequence(x)
+        size = x.size("token")
+        if size is not None and size > self.length:
+            raise SpecError(f"length={self.length} must be >= {size}, the tokens of {x}; put text.truncate before")
+        if isinstance(self.value, str if x.is_numeric else int):
+            raise SpecError(f"value={self.value!r} cannot stand in {x}")
+        if isinstance(self.value, int) and x.range and self.value > x.range[1]:
+            raise SpecError(f"value={self.value} is not an id of {x}")
+        return x.but(axes=(*x.axes[:-1], Axis("token", self.length)))
+
+    def _fill(self, x: Spec) -> int | str:
+        if self.value is not None:
+            return self.value
+        return 0 if x.is_numeric else "<pad>"
+
+    def _too_long(self) -> str:
+        return f"a sequence is longer than {self.length} tokens; put text.truncate before text.pad"
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+
+        value = self._fill(x)
+
+        def kernel(sequence: Any) -> Any:
+            more = self.length - (sequence.shape[-1] if x.is_numeric else len(sequence))
+            if more < 0:
+                raise RecordError(self._too_long())
+            if not x.is_numeric:
+                return [*sequence, *[value] * more]
+            return torch.nn.functional.pad(sequence, (0, more), value=int(value))
+
+        return kernel
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        value = self._fill(x)
+
+        def kernel(sequence: Any) -> Any:
+            more = self.length - tf.shape(sequence)[-1]
+            with tf.control_dependencies([tf.debugging.Assert(more >= 0, [self._too_long()])]):
+                padded = tf.concat([sequence, filled(sequence, tf.maximum(more, 0), value)], -1)
+            return tf.ensure_shape(padded, [*padded.shape[:-1], self.length])
+
+        return kernel

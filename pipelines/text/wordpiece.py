@@ -1,0 +1,131 @@
+"""BERT's tokens."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from pipelines.errors import SpecError
+from pipelines.spec import TEXT, Spec
+from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow
+from pipelines.text import _library
+from pipelines.text._characters import WHITESPACE, character_class, settled
+from pipelines.text._files import vocabulary
+from pipelines.text._pieces import Ids, by_pieces
+from pipelines.text._seams import ids, routed
+
+_VOCABULARY = str(Path(__file__).parent / "_example" / "wordpiece.txt")
+_SPECIAL = ("[SEP]", "[CLS]", "[PAD]", "[MASK]")
+_PUNCTUATION = r"!-/:-@\[-`{-~"  # ASCII; BERT makes each a word of its own, whatever stands beside it
+_LONGEST_WORD = 100  # characters; BERT gives the unknown token for a longer one
+
+
+class Wordpiece(Step):
+    """BERT's WordPiece ids of a text, from a vocabulary file.
+
+    Takes  text
+    Gives  int64[token]   token id, in [0, tokens in the vocabulary - 1]
+
+    The text is cleaned of control characters, put into lower case, freed of accents, cut at white
+    space, punctuation and Han characters, and each word into the longest pieces that `vocabulary`
+    (one token a line, ids from 0) holds, from left to right; a word with no such pieces, or of more
+    than 100 characters, is `unknown`. `strip_accents` left out follows `lower`, as in BERT.
+    Nothing is added at the ends (text.add_tokens does). `unknown`, [SEP], [CLS], [PAD] and [MASK] in
+    the raw text become their ids where the vocabulary holds them.
+
+    Source: Devlin et al. 2018; equals tokenizers.BertWordPieceTokenizer on every text. torchtext
+    BERTTokenizer and tensorflow_text FastBertTokenizer differ from it on controls, new or invisible
+    characters and NFKC folds, so they get only texts of settled characters, tokenizers the others.
+    """
+
+    vocabulary: ConfigPath
+    lower: bool = True
+    strip_accents: bool | None = None
+    unknown: str = Field(default="[UNK]", min_length=1)
+
+    agreement: ClassVar = Identical("each text takes a path that is proved equal on its characters")
+    batches: ClassVar = False
+    examples: ClassVar = (
+        Example(TEXT, {"vocabulary": _VOCABULARY}),
+        Example(TEXT, {"vocabulary": _VOCABULARY, "lower": False}),
+        Example(TEXT, {"vocabulary": _VOCABULARY, "strip_accents": False}),
+    )
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.vocabulary,)
+
+    def out_spec(self, x: Spec) -> Spec:
+        x.need(("text",), exactly=())
+        tokens = vocabulary(self.vocabulary)
+        if self.unknown not in tokens:
+            raise SpecError(f"{self.vocabulary} is no WordPiece vocabulary with the unknown token {self.unknown!r}")
+        return ids(len(tokens))
+
+    @property
+    def _accents_follow_case(self) -> bool:
+        return self.strip_accents in (None, self.lower)
+
+    def _special(self) -> tuple[str, ...]:
+        return tuple(t for t in (self.unknown, *_SPECIAL) if t in vocabulary(self.vocabulary))
+
+    def _tokenizers(self) -> Ids:
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+        table = {token: i for i, token in enumerate(vocabulary(self.vocabulary))}
+        model = models.WordPiece(vocab=table, unk_token=self.unknown, max_input_chars_per_word=_LONGEST_WORD)
+        tokenizer = Tokenizer(model)
+        tokenizer.add_special_tokens(list(self._special()))
+        tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=self.strip_accents, lowercase=self.lower)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _host(self, piece_ids: Ids, text_ids: Ids) -> Ids:
+        starts = {token[0] for token in self._special()}
+        safe = character_class((settled() | set(WHITESPACE)) - starts)
+        return by_pieces(f"{safe}*", rf"[^\s{_PUNCTUATION}]+|[{_PUNCTUATION}]", piece_ids, text_ids)
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+
+        text_ids = piece_ids = self._tokenizers()
+        if self._accents_follow_case and self.unknown == "[UNK]" and _library.usable("torchtext"):
+            piece_ids = self._torchtext(text_ids)
+        host = self._host(piece_ids, text_ids)
+        return lambda text: torch.tensor(host(text), dtype=torch.int64)
+
+    def _torchtext(self, long: Ids) -> Ids:
+        from torchtext.transforms import BERTTokenizer
+
+        with tempfile.TemporaryDirectory() as folder:  # torchtext reads the lines of a file by rules of its own
+            path = Path(folder, "vocabulary.txt")
+            path.write_text("".join(f"{t}\n" for t in vocabulary(self.vocabulary)), encoding="utf-8", newline="\n")
+            # strip_accents=False would strip; None follows the case
+            model = BERTTokenizer(str(path), do_lower_case=self.lower, strip_accents=None).bert_model
+        # its limit is 100 bytes, not characters, and a settled character has at most 3
+        return lambda piece: list(model.encode(piece)) if len(piece) <= _LONGEST_WORD // 3 else long(piece)
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        host_ids = self._tokenizers()
+        host = host_tensorflow(self._host(host_ids, host_ids), x, self.out_spec(x))
+        if not (self._accents_follow_case and _library.usable("tensorflow_text")):
+            return host
+        import tensorflow as tf
+        import tensorflow_text
+
+        tokenizer = tensorflow_text.FastBertTokenizer(
+            list(vocabulary(self.vocabulary)),
+            max_bytes_per_word=4 * _LONGEST_WORD,  # bytes; the guard counts characters
+            token_out_type=tf.int64,
+            unknown_token=self.unknown,
+            lower_case_nfd_strip_accents=self.lower,
+        )
+        starts = {token[0] for token in self._special()}
+        safe = character_class((settled(folds=self.lower) | set(WHITESPACE)) - starts)
+
+        def in_graph(text: Any) -> Any:
+            return tokenizer.tokenize(text[None]).values  # a scalar fails inside a graph
+
+        return routed(f"{safe}*", in_graph, host, unless=f"[^{WHITESPACE}]{{{_LONGEST_WORD + 1}}}")

@@ -1,0 +1,43 @@
+"""What all tests share: the frameworks under test, the real data, and a cache of their own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# read by the frameworks when they load, so they stand here, before any test imports one
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session", params=("torch", "tensorflow"))
+def framework(request: pytest.FixtureRequest) -> str:
+    """Each framework by name. One that cannot be imported is an error: both are named, so both are tested."""
+    importlib.import_module(request.param)
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data that PIPELINES_DATA names."""
+    named = os.environ.get("PIPELINES_DATA")
+    if not named:
+        pytest.fail("set PIPELINES_DATA to the folder of real data (the one that holds SOURCES.md)", pytrace=False)
+    folder = Path(named)
+    if not (folder / "SOURCES.md").is_file():
+        pytest.fail(f"PIPELINES_DATA={named} holds no SOURCES.md, so it is not the folder of real data", pytrace=False)
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches go to a folder of this session, never to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINES_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -1,0 +1,255 @@
+"""The command line: exit codes, messages for a user's mistakes, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipelines import cli
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def pipelines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["pipelines", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return Result(int(stopped.value.code or 0), said.out, said.err)
+
+    return call
+
+
+CONFIG = """\
+framework: torch
+source:
+  folder: {path: sounds, files: "*.wav", name: "{digit}_{take}"}
+fields:
+  wave:
+    from: file
+    steps:
+      - audio.decode: {channels: mono}
+      - audio.resample: {rate_hz: 8000}
+      - audio.fit: {samples: 400}
+  digit:
+    from: name.digit
+    steps: [label.index: {classes: ["0", "1", "2"]}]
+batch: {size: 4, shuffle: true}
+on_error: {at_most: 0.5}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    (tmp_path / "sounds").mkdir()
+    for take in range(10):
+        soundfile.write(tmp_path / f"sounds/{take % 3}_{take}.wav", rng.uniform(-0.5, 0.5, 300 + take), 8000)
+    (tmp_path / "sounds/1_99.wav").write_bytes(b"RIFF, but no sound")
+    path = tmp_path / "sounds.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_run_says_what_happened(pipelines: Any, config: Path, framework: str) -> None:
+    done = pipelines("run", config, "--framework", framework, "--device", "cpu")
+    assert done.code == 0
+    assert f"{framework}: read 11 = delivered 10 + quarantined 1 + left over 0" in done.out
+    assert "quarantined 1_99.wav: wave: audio.decode:" in done.err
+
+
+def test_run_writes_shards_and_refuses_to_write_over_them(pipelines: Any, config: Path, framework: str) -> None:
+    output = config.parent / f"out_{framework}"
+    command = ("run", config, "-f", framework, "--device", "cpu", "--output", output)
+    done = pipelines(*command, "--json", "--epochs", 2)
+    assert done.code == 0
+    summary = json.loads(done.out)
+    assert (summary["read"], summary["delivered"], summary["quarantined"]) == (22, 20, 2)
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["counts"] == {"read": 22, "delivered": 20, "quarantined": 2, "left_over": 0}
+    lines = [json.loads(line) for line in (output / "quarantine.jsonl").read_text().splitlines()]
+    assert [(line["key"], line["field"], line["step"]) for line in lines] == [("1_99.wav", "wave", "audio.decode")] * 2
+
+    again = pipelines(*command)
+    assert again.code == 2
+    assert "--resume" in again.err
+    assert "--overwrite" in again.err
+    assert pipelines(*command, "--overwrite").code == 0
+    changed = pipelines(*command, "--resume", "--set", "batch.size=3")
+    assert changed.code == 2
+    assert "batch" in changed.err
+    assert pipelines(*command, "--resume", "--overwrite").code == 2
+
+
+def test_an_output_is_read_back_as_a_source(pipelines: Any, config: Path, framework: str) -> None:
+    import pipelines as package
+
+    output = config.parent / f"again_{framework}"
+    assert pipelines("run", config, "-f", framework, "--device", "cpu", "--output", output).code == 0
+    first = package.load(config, framework=framework, device="cpu")
+    written = {record["key"]: record for delivered in first.epoch() for record in first.engine.unbatch(delivered)}
+    document = {
+        "framework": framework,
+        "source": {"shards": {"path": str(output)}},
+        "fields": {"wave": {"from": "wave", "steps": []}, "digit": {"from": "digit", "steps": []}},
+        "batch": {"size": 3},
+    }
+    second = package.load(document, device="cpu")
+    assert second.plan.specs["wave"] == first.plan.specs["wave"]
+    read = [record for delivered in second.epoch() for record in second.engine.unbatch(delivered)]
+    assert {r["key"] for r in read} == set(written)
+    for record in read:
+        assert np.array_equal(record["wave"], written[record["key"]]["wave"])
+        assert record["digit"] == written[record["key"]]["digit"]
+
+
+def test_too_many_failures_exit_with_3(pipelines: Any, config: Path, framework: str) -> None:
+    done = pipelines("run", config, "-f", framework, "--device", "cpu", "--set", "on_error.at_most=0.0")
+    assert done.code == 3
+    assert "1_99.wav" in done.err
+    stopped = pipelines("run", config, "-f", framework, "--device", "cpu", "--set", "on_error.policy=stop")
+    assert stopped.code == 3
+    assert "1_99.wav: wave: audio.decode:" in stopped.err
+
+
+def test_check_tells_every_fault_with_its_line(pipelines: Any, config: Path) -> None:
+    text = (
+        CONFIG.replace("rate_hz: 8000", "rate_hz: -1")
+        .replace("label.index", "label.indx")
+        .replace("from: file", "from: fil")
+    )
+    config.write_text(text.replace("batch: {size: 4", "batch: {sise: 4"))
+    done = pipelines("check", config)
+    assert done.code == 2
+    for line, words in ((6, "'fil'"), (9, "rate_hz"), (13, "did you mean 'label.index'"), (14, "sise")):
+        assert any(f"{config}:{line}: " in told and words in told for told in done.err.splitlines()), (line, done.err)
+    assert "4 faults; nothing was run" in done.err
+
+
+def test_check_tells_faults_at_the_seams(pipelines: Any, config: Path) -> None:
+    config.write_text(
+        CONFIG.replace(
+            "      - audio.resample: {rate_hz: 8000}\n      - audio.fit: {samples: 400}\n", "      - audio.mel\n"
+        )
+    )
+    done = pipelines("check", config)
+    assert done.code == 2
+    assert f"{config}:9: audio.mel: " in done.err
+    assert "audio.resample" in done.err
+
+
+def test_check_shows_the_plan(pipelines: Any, config: Path) -> None:
+    done = pipelines("check", config)
+    assert done.code == 0
+    assert "one batch: wave float32[4, 400], digit int64[4]" in done.out
+    assert "11 records shuffled, 3 batches of 4" in done.out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("path: sounds", "path: nowhere"), "nowhere"),
+        (('"*.wav"', '"*.flac"'), "*.flac"),
+        (("from: name.digit", "from: name.digits"), "did you mean 'name.digit'"),
+    ],
+)
+def test_what_is_missing_is_said(pipelines: Any, config: Path, change: tuple[str, str], words: str) -> None:
+    config.write_text(CONFIG.replace(*change))
+    done = pipelines("run", config)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_explain_shows_where_a_record_fails(pipelines: Any, config: Path, framework: str) -> None:
+    good = pipelines("explain", config, "0_0.wav", "-f", framework)
+    assert good.code == 0
+    assert "audio.resample" in good.out
+    bad = pipelines("explain", config, "1_99.wav", "-f", framework)
+    assert bad.code == 3
+    assert "audio.decode" in bad.out
+    assert pipelines("explain", config, "nobody.wav", "-f", framework).code != 0
+
+
+def test_steps_lists_and_describes(pipelines: Any) -> None:
+    listed = pipelines("steps")
+    assert listed.code == 0
+    assert "audio.mel" in listed.out
+    page = pipelines("steps", "image.flip")
+    assert "probability" in page.out
+    assert "identical" in page.out
+    unknown = pipelines("steps", "image.flop")
+    assert unknown.code == 2
+    assert "did you mean 'image.flip'" in unknown.err
+
+
+def test_a_framework_that_is_not_installed_is_named_with_its_extra(config: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['pipelines', 'run', sys.argv[1]]\n"
+        "from pipelines.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'multimodal-pipelines[torch]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("loaded", ["torch", "tensorflow"])
+def test_running_one_framework_loads_nothing_of_the_other(config: Path, loaded: str) -> None:
+    other = "tensorflow" if loaded == "torch" else "torch"
+    code = (
+        "import sys, pipelines\n"
+        f"pipe = pipelines.load(sys.argv[1], framework={loaded!r}, device='cpu')\n"
+        "assert sum(len(b['key']) for b in pipe) == 10\n"
+        f"assert {loaded!r} in sys.modules\n"
+        f"found = [m for m in sys.modules if m.split('.')[0].startswith({other!r})]\n"
+        "assert not found, found[:5]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_interrupt_keeps_finished_shards_and_resume_ends_the_same(config: Path, framework: str) -> None:
+    """Ctrl-C in the middle, then --resume: the folder is that of an undisturbed run, byte for byte."""
+    text = CONFIG.replace("batch: {size: 4", "output: {format: npz, path: out, records_per_shard: 2}\nbatch: {size: 2")
+    config.write_text(text)
+    whole, broken = config.parent / "whole", config.parent / "broken"
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "run",
+        str(config),
+        "-f",
+        framework,
+        "--epochs",
+        "40",
+        "--device",
+        "cpu",
+    ]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    subprocess.run([*command, "--output", str(whole)], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, "--output", str(broken)], env=environment, stderr=subprocess.PIPE, text=True)
+    while len(list(broken.glob("shard-*"))) < 3 and process.poll() is None:
+        pass
+    process.kill()
+    process.wait()
+    assert not (broken / "manifest.json").exists(), "the run ended before it could be killed"
+    subprocess.run([*command, "--output", str(broken), "--resume"], check=True, env=environment, capture_output=True)
+    names = sorted(p.name for p in whole.iterdir() if not p.name.startswith("."))
+    assert names == sorted(p.name for p in broken.iterdir() if not p.name.startswith("."))
+    for name in names:
+        assert (whole / name).read_bytes() == (broken / name).read_bytes(), name

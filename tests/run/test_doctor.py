@@ -1,0 +1,90 @@
+"""The doctor: what it says of libraries that work, fail, abort, hang or are missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from pipelines.report.doctor import PROBES, Library, Probe, Report, doctor, known_traps, try_library
+
+
+@pytest.mark.parametrize(
+    ("use", "state", "reason"),
+    [
+        ("import pytest\nfacts['threads'] = '3'", "works", ""),
+        ("import pytest.no_such_part", "fails", "No module named 'pytest.no_such_part'"),
+        ("import os\nos.abort()", "fails", "ended by signal 6"),
+        ("import os\nos._exit(0)", "fails", "exit code 0"),
+        ("import time\ntime.sleep(60)", "fails", "no answer within 2 s"),
+    ],
+)
+def test_a_library_is_tried_in_a_process_of_its_own(use: str, state: str, reason: str) -> None:
+    found = try_library(Probe("pytest", use, "tests do not run"), seconds=2 if "sleep" in use else 60)
+    assert found.state == state
+    assert reason in found.reason
+    assert found.version == pytest.__version__
+    assert found.facts == ({"threads": "3"} if state == "works" else {})
+
+
+def test_a_missing_library_is_not_tried() -> None:
+    found = try_library(Probe("no-such-library", "raise SystemExit(9)", "nothing happens"), seconds=60)
+    assert (found.state, found.version, found.reason) == ("missing", "", "not installed")
+
+
+def test_every_companion_library_of_the_lock_works() -> None:
+    report = doctor()
+    wrong = {found.distribution: found.reason for found in report.libraries if found.state != "works"}
+    # tensorflow-text ended with Python 3.11 for this TensorFlow, and keras-nlp needs it
+    allowed = {"tensorflow-text", "keras-nlp"} if sys.version_info >= (3, 12) else set()
+    assert wrong.keys() <= allowed, wrong
+    assert report.frameworks() == ("torch", "tensorflow")
+    assert json.loads(json.dumps(report.as_dict()))["libraries"][0]["distribution"] == "torch"
+    assert len(report.libraries) == len(PROBES)
+    assert {"GPUs that torch sees", "GPUs that tensorflow sees"} <= report.settings.keys()
+
+
+def test_the_report_shows_what_fails_and_why() -> None:
+    broken = Library("torch", "2.3.1", "fails", "libcudart.so [not] found", "the torch framework cannot be used")
+    fine = Library("tensorflow", "2.16.2", "works", "", "")
+    report = Report("3.11.7", "Linux", (broken, fine), {"cores this process may use": "2"}, ("a trap",))
+    console = Console(width=200)
+    with console.capture() as held:
+        console.print(report)
+    shown = held.get()
+    assert report.frameworks() == ("tensorflow",)
+    for words in (
+        "libcudart.so [not] found; the torch framework cannot be used",
+        "cores this process may use",
+        "a trap",
+    ):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("versions", "python", "words"),
+    [
+        ({"torch": "2.3.1", "numpy": "2.1.0"}, (3, 11), "NumPy 2"),
+        ({"tensorflow": "2.16.2", "protobuf": "5.29.0"}, (3, 11), "protobuf<5"),
+        ({"tensorflow-metadata": "1.21.0", "protobuf": "4.25.9"}, (3, 11), "install 1.17.3"),
+        ({"tensorflow": "2.16.2", "protobuf": "4.25.9"}, (3, 12), "use 3.10 or 3.11"),
+    ],
+)
+def test_known_traps_are_told_where_they_apply(versions: dict[str, str], python: tuple[int, int], words: str) -> None:
+    assert any(words in trap for trap in known_traps(versions, python))
+
+
+def test_the_locked_versions_fall_into_none_of_the_version_traps() -> None:
+    locked = {"torch": "2.3.1", "tensorflow": "2.16.2", "numpy": "1.26.4", "protobuf": "4.25.9"}
+    found = known_traps({**locked, "tensorflow-metadata": "1.17.3", "tensorflow-text": "2.16.1"}, (3, 11))
+    assert [trap for trap in found if "fork" not in trap] == []
+
+
+def test_loading_the_doctor_loads_no_framework() -> None:
+    program = "import sys, pipelines.report.doctor; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "pipelines" in loaded
+    assert not {"torch", "torchaudio", "torchtext", "tensorflow", "tensorflow_io", "keras"} & set(loaded)

@@ -1,0 +1,200 @@
+"""Both engines on the same records: the same batches, the same failures, every record accounted for."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from run.fakes import LOST, epoch_of, fake, fake_config, plain
+
+from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures
+from pipelines.pipeline import Pipeline
+
+
+def test_the_engines_deliver_the_same_and_lose_the_same() -> None:
+    torch, tensorflow = fake("torch"), fake("tensorflow")
+    for _ in range(3):  # three epochs, each with draws of its own
+        a, b = epoch_of(torch), epoch_of(tensorflow)
+        assert a == b
+        assert torch.quarantine == tensorflow.quarantine
+        assert sorted(f.index for f in torch.quarantine) == sorted(LOST)
+
+
+def test_failures_say_where_and_why(framework: str) -> None:
+    pipe = fake(framework, batch={"size": 4})
+    epoch_of(pipe)
+    told = {f.index: (f.field, f.step, f.reason) for f in pipe.quarantine}
+    assert told[7] == ("", "read", "OSError: gone")
+    assert told[9][:2] == ("class", "label.index")
+    assert "'cow' is not one of the 2 classes" in told[9][2]
+    assert told[11] == ("needed", "read", "needed is absent, and the field is not optional")
+    assert told[16] == ("", "read", "damaged")
+
+
+def test_every_record_is_accounted_for(framework: str) -> None:
+    pipe = fake(framework, batch={"size": 4, "drop_last": True})
+    for _ in pipe:
+        pass
+    counts = pipe.counts
+    assert counts.read == counts.delivered + counts.quarantined + counts.left_over == 50
+    assert (counts.quarantined, counts.left_over) == (7, 2)
+
+
+def test_a_batch_of_which_nothing_is_left_is_not_delivered(framework: str) -> None:
+    batches = list(fake(framework, batch={"size": 4}))
+    assert [int(b["index"][0]) for b in batches] == [0, 4, 8, 12, 20, 24, 28, 32, 36, 40, 44, 48]
+
+
+def test_shapes_masks_and_lengths(framework: str) -> None:
+    batch = next(iter(fake(framework, batch={"size": 4})))
+    layout = (4, 3, 8, 6) if framework == "torch" else (4, 8, 6, 3)
+    assert tuple(batch["picture"].shape) == layout
+    assert np.asarray(batch["wave_length"]).tolist() == [0, 1, 2, 3]
+    assert tuple(batch["wave"].shape) == (4, 3)
+    assert np.asarray(batch["wave"])[1, 1:].tolist() == [0, 0]
+    assert np.asarray(batch["sometimes_mask"]).tolist() == [True, False, False, True]
+    assert np.asarray(batch["sometimes"]).tolist() == [1, 0, 0, 1]
+    assert np.asarray(batch["tokens_length"]).tolist() == [1, 2, 3, 1]
+
+
+def test_fixed_batches_are_filled_with_rows_that_are_not_valid(framework: str) -> None:
+    pipe = fake(framework, batch={"size": 4, "fixed": True})
+    batches = list(pipe)
+    assert len(batches) == len(pipe) == 13
+    assert all(len(b["index"]) == 4 for b in batches)
+    valid = np.concatenate([np.asarray(b["_valid"]) for b in batches])
+    assert valid.sum() == pipe.counts.delivered == 43
+    emptied = batches[4]
+    assert not np.asarray(emptied["_valid"]).any()
+    assert np.asarray(emptied["index"]).tolist() == [-1] * 4
+    assert not np.asarray(emptied["picture"]).any()
+
+
+def test_the_draws_of_a_record_do_not_depend_on_threads_batches_or_ranks(framework: str) -> None:
+    def pictures(**options: Any) -> dict[str, Any]:
+        found = {}
+        size = options.pop("size", 4)
+        ranks = options.pop("world", 1)
+        for rank in range(ranks):
+            config = fake_config(framework, batch={"size": size, "shuffle": True})
+            pipe = Pipeline(config, device="cpu", rank=rank, world=ranks, **options)
+            for delivered in pipe.epoch():
+                found |= {r["key"]: plain(r)["picture"] for r in pipe.engine.unbatch(delivered)}
+        return found
+
+    expected = pictures(threads=1)
+    assert len(expected) == 43
+    assert pictures(threads=3, size=7) == expected
+    assert pictures(threads=2, world=3) == expected
+
+
+def test_ranks_have_the_same_number_of_batches(framework: str) -> None:
+    per_rank = []
+    for rank in range(3):
+        pipe = Pipeline(fake_config(framework), device="cpu", rank=rank, world=3)
+        per_rank.append([np.asarray(b["index"])[np.asarray(b["_valid"])].tolist() for b in pipe])
+    assert {len(batches) for batches in per_rank} == {5}  # 50 records in global batches of 12
+    seen = sorted(index for batches in per_rank for batch in batches for index in batch)
+    assert seen == sorted(set(range(50)) - set(LOST))
+
+
+@pytest.mark.parametrize("trial", range(6))
+def test_resume_continues_with_exactly_the_next_record_on_either_framework(framework: str, trial: int) -> None:
+    rng = random.Random(trial)
+    stop_after = rng.randrange(1, 24)
+    other = rng.choice(("torch", "tensorflow"))
+    whole = fake("torch")
+    expected = [plain(r) for _ in range(2) for d in whole.epoch() for r in whole.engine.unbatch(d)]
+
+    first = fake(framework)
+    got: list[dict[str, Any]] = []
+    taken = 0
+    state: str | None = None
+    for _ in range(2):
+        for delivered in first.epoch():
+            got += [plain(r) for r in first.engine.unbatch(delivered)]
+            taken += 1
+            if taken == stop_after:
+                state = json.dumps(first.state())
+                break
+        if state:
+            break
+    assert state is not None
+    second = Pipeline(fake_config(other), device="cpu", threads=rng.randrange(1, 4))
+    second.resume(state)
+    while len(got) < len(expected):
+        for delivered in second.epoch():
+            got += [plain(r) for r in second.engine.unbatch(delivered)]
+    assert got == expected
+
+
+def test_state_travels_in_each_batch(framework: str) -> None:
+    pipe = fake(framework)
+    batches = list(pipe)
+    again = fake(framework)
+    again.resume(batches[3]["_state"])
+    following = next(iter(again))
+    assert np.asarray(following["index"]).tolist() == np.asarray(batches[4]["index"]).tolist()
+
+
+def test_a_state_of_another_config_is_refused_with_what_changed(framework: str) -> None:
+    state = fake(framework).state()
+    with pytest.raises(StateError, match="batch"):
+        fake(framework, batch={"size": 5, "shuffle": True}).resume(state)
+    with pytest.raises(StateError, match="records"):
+        fake(framework, records=49).resume(state)
+    with pytest.raises(StateError, match="version"):
+        fake(framework).resume({**state, "version": 99})
+
+
+def test_more_failures_than_allowed_stop_the_run(framework: str) -> None:
+    pipe = fake(framework, on_error={"at_most": 0.02}, batch={"size": 4})
+    with pytest.raises(TooManyFailures, match=r"3 of 50 records failed.*at_most = 0.02"):
+        list(pipe)
+    with pytest.raises(TooManyFailures, match="rëcord 00007: record: read: OSError: gone"):
+        list(fake(framework, on_error={"policy": "stop"}, batch={"size": 4}))
+
+
+def test_apply_takes_one_record_and_raises_instead_of_quarantining(framework: str) -> None:
+    pipe = fake(framework)
+    picture = np.arange(144, dtype=np.uint8).reshape(8, 6, 3)
+    out = pipe.apply({"picture": picture, "label": "dog"})
+    assert set(out) == {"picture", "class"}
+    held = np.asarray(out["picture"])
+    held = np.moveaxis(held, 0, -1) if framework == "torch" else held
+    assert (held == picture).all()  # serving: nothing is mirrored
+    assert int(out["class"]) == 1
+    with pytest.raises(RecordError, match=r"class: label\.index: 'cow'"):
+        pipe.apply({"label": "cow"})
+    with pytest.raises(RecordError, match="expected values of"):
+        pipe.apply({"nothing": 1})
+
+
+def test_memory_errors_stop_the_run(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = fake(framework, lost=())
+    read = pipe.source.read
+
+    def out_of_memory(index: int, names: Any) -> dict[str, Any]:
+        if index == 20:
+            raise MemoryError("no memory left")
+        return read(index, names)
+
+    monkeypatch.setattr(pipe.source, "read", out_of_memory)
+    with pytest.raises((MemoryError, PipelineError)):
+        list(pipe)
+
+
+def test_a_consumer_that_stops_early_leaves_no_threads(framework: str) -> None:
+    import gc
+    import threading
+
+    before = {t.name for t in threading.enumerate()}
+    iterator = iter(fake(framework))
+    next(iterator)
+    iterator.close()  # type: ignore[attr-defined]  # a generator
+    gc.collect()
+    left = {t.name for t in threading.enumerate() if t.name.startswith("pipelines")} - before
+    assert not left

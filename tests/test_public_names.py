@@ -1,0 +1,61 @@
+"""The names that users import, pinned: adding or removing one is meant and is seen in review."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import pipelines
+from pipelines.catalog import MODALITIES, find_sink, find_source, find_step, sink_names, source_names, step_names
+from pipelines.errors import UserError
+from pipelines.step import Step
+
+PUBLIC = ["Pipeline", "as_keras", "as_torch", "load"]
+STEPS = {
+    "audio": ["decibels", "decode", "fit", "mel", "mfcc", "resample", "stft"],
+    "text": [
+        *("add_tokens", "basic_english", "bpe", "clean", "pad", "sentencepiece", "truncate", "vocab", "wordpiece"),
+    ],
+    "image": ["crop", "decode", "flip", "normalize", "resize", "rotate"],
+    "label": ["index", "one_hot"],
+}
+SOURCES = ["folder", "lines", "manifest", "shards", "tfds", "torchaudio", "torchtext", "torchvision"]
+SINKS = ["npz", "parquet", "tfrecord", "webdataset"]
+
+
+def test_the_package() -> None:
+    assert sorted(pipelines.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(pipelines, name).__module__.startswith("pipelines.")
+
+
+def test_steps_sources_and_sinks() -> None:
+    assert list(step_names()) == [f"{m}.{name}" for m in MODALITIES for name in STEPS[m]]
+    assert list(source_names()) == SOURCES
+    assert list(sink_names()) == SINKS
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_classes_of_a_modality(modality: str) -> None:
+    module = importlib.import_module(f"pipelines.{modality}")
+    names = ["".join(part.title() for part in step.split("_")) for step in STEPS[modality]]
+    assert dir(module) == sorted(names)
+    for name, step in zip(names, STEPS[modality], strict=True):
+        cls = getattr(module, name)
+        assert issubclass(cls, Step)
+        assert cls is find_step(f"{modality}.{step}")
+        assert (cls.__name__, cls.step_name()) == (name, f"{modality}.{step}")
+        assert Path(importlib.import_module(cls.__module__).__file__ or "").stem == step
+    with pytest.raises(AttributeError, match="has no step 'Nothing'"):
+        module.Nothing  # noqa: B018  # the look-up is the test
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "meant"),
+    [(find_step, "audio.mell", "audio.mel"), (find_source, "manifests", "manifest"), (find_sink, "parket", "parquet")],
+)
+def test_an_unknown_name_is_told_the_nearest(find: object, name: str, meant: str) -> None:
+    with pytest.raises(UserError, match=f"unknown .*{name!r}; did you mean {meant!r}"):
+        find(name)  # type: ignore[operator]  # three functions of different results
