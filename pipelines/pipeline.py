@@ -60,7 +60,13 @@ class Pipeline:
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be in [0, {world}), the number of ranks")
         self.config = config
-        self.options = {"device": device, "threads": threads, "rank": rank, "world": world, "limit": limit}
+        self.options: dict[str, Any] = {
+            "device": device,
+            "threads": threads,
+            "rank": rank,
+            "world": world,
+            "limit": limit,
+        }
         self.plan, self.source = compile_plan(config, limit)
         self.grid = Grid(
             len(self.source),

@@ -7,6 +7,7 @@ device. A field whose values differ in shape to the end is padded when the batch
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,16 +93,21 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
             faults.append(Fault(config.source_place, str(error)))
     fields = [] if source is None else [_field(field, source.values, faults) for field in config.fields]
     if faults or source is None:
-        raise ConfigError(sorted(set(faults), key=_by_line))
+        raise ConfigError(_in_order(faults))
     built = tuple(field for field in fields if field is not None)
     read = {name: source.values[name] for field in built for name in field.sources}
     streams = {node.stream: node.step.variates() for field in built for node in field.nodes if node.stream is not None}
     return Plan(built, read, streams), source
 
 
-def _by_line(fault: Fault) -> tuple[str, int, str]:
-    file, _, line = fault.place.rpartition(":")
-    return (file, int(line), fault.message) if line.isdigit() else (fault.place, 0, fault.message)
+def _in_order(faults: list[Fault]) -> list[Fault]:
+    """Each fault once, in the order of the lines; those of `--set` and of dicts after them, as they came."""
+
+    def line(fault: Fault) -> float:
+        number = fault.place.rpartition(":")[2]
+        return int(number) if number.isdigit() else math.inf
+
+    return sorted(dict.fromkeys(faults), key=line)
 
 
 def _field(config: FieldConfig, values: Mapping[str, Spec], faults: list[Fault]) -> FieldPlan | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -119,7 +120,7 @@ class Spec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Spec:
         """The spec that `to_json` gave, or ValueError saying what is wrong in it."""
-        return TypeAdapter(cls).validate_python(data)
+        return _reader().validate_python(data)
 
     def __str__(self) -> str:
         parts = [f"{self.dtype}[{', '.join(map(str, self.axes))}]" if self.axes else self.dtype]
@@ -130,6 +131,11 @@ class Spec:
         if self.rate_hz is not None:
             parts.append(f"at {self.rate_hz} Hz" if isinstance(self.rate_hz, int) else "at its own rate")
         return " ".join(parts)
+
+
+@cache
+def _reader() -> TypeAdapter[Spec]:
+    return TypeAdapter(Spec)
 
 
 BYTES = Spec("bytes")

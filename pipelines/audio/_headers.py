@@ -18,7 +18,7 @@ from pipelines.errors import RecordError
 _MOST_CHANNELS = 16
 _SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # behind the 2-byte tag of a WAVE_FORMAT_EXTENSIBLE
 _STREAMED = 0x7FFF0000  # a data chunk of at least this size was written by a program that could not seek back
-_CHUNKS = (b"fmt ", b"fact", b"PEAK", b"LIST", b"JUNK")  # before the sound; what libsndfile does not know may stop it
+_CHUNKS = (b"fmt ", b"fact", b"PEAK", b"LIST", b"JUNK")  # before the sound; libsndfile may stop at others
 _MIRROR = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 
 
@@ -74,7 +74,7 @@ def _wav(data: bytes) -> Header:
         if name == b"fmt ":
             found = found or at + 8
             odd = odd or size not in (16, 18, 40) or at + 8 + size > len(data) or found != at + 8
-        odd = odd or bool(size % 2) or name not in _CHUNKS
+        odd = odd or bool(size % 2) or name not in _CHUNKS or not found  # tensorflow-io wants the format first
         at += 8 + size + size % 2
     else:
         return HOST
@@ -185,7 +185,7 @@ def _mpeg(data: bytes) -> Header:
     if not stream or not told:
         return HOST
     frames, samples = told
-    if stream.cut_short and frames > stream.frames:
+    if frames > stream.frames - stream.cut_short:  # one more, in a whole file, may be the tag's own frame
         raise RecordError(f"the file is cut short: its header tells of {frames} frames, {stream.frames - 1} are there")
     tail = data[stream.stop :]
     ends = not tail or (len(tail) == 128 and tail[:3] == b"TAG")

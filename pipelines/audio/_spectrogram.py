@@ -26,6 +26,8 @@ _COSINES: dict[str, tuple[float, ...]] = {
 
 def window(name: Window, length: int, n_fft: int) -> npt.NDArray[np.float64]:
     """float64[n_fft]: a periodic window of `length` samples (scipy.signal.get_window), centred among zeros."""
+    if length == 1:
+        name = "rect"  # a taper of one sample would be 0
     turn = 2 * np.pi * np.arange(length) / length
     values = np.sum([(-1) ** k * a * np.cos(k * turn) for k, a in enumerate(_COSINES[name])], axis=0)
     left = (n_fft - length) // 2

@@ -19,7 +19,7 @@ Mode = Literal["rgb", "gray", "rgba"]
 CHANNELS: dict[Mode, int] = {"rgb": 3, "gray": 1, "rgba": 4}
 
 # raster formats with a signature of their own, decoded in this process (EPS would start Ghostscript)
-FORMATS = "AVIF BMP DDS GIF ICO JPEG JPEG2000 MPO PNG PPM PSD QOI TIFF WEBP".split()
+FORMATS = ["AVIF", "BMP", "DDS", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "QOI", "TIFF", "WEBP"]
 LUMA = (19595, 38470, 7471)  # ITU-R BT.601 in 1/65536; out = (r R + g G + b B + 32768) >> 16
 HARD_LIMIT = 178_956_970  # pixels above which Pillow itself refuses to open a file
 
@@ -40,9 +40,9 @@ def bind(mode: Mode, upright: bool, max_pixels: int, max_side: int) -> Callable[
         try:
             with Image.open(io.BytesIO(data), formats=formats) as image:
                 kind = image.format
-                check_size(*image.size, max_pixels, max_side)
+                check_size(image.width, image.height, max_pixels, max_side)
                 pixels = _load(image, upright)
-                check_size(*image.size, max_pixels, max_side)  # an ICO knows its size only now
+                check_size(image.width, image.height, max_pixels, max_side)  # an ICO knows its size only now
         except (RecordError, MemoryError):
             raise
         except UnidentifiedImageError:
@@ -60,8 +60,8 @@ def bind(mode: Mode, upright: bool, max_pixels: int, max_side: int) -> Callable[
 
 def luma(pixels: Picture) -> Picture:
     """The brightness of RGB pixels: uint8[..., 3 or more] to uint8[..., 1]."""
-    wide = sum(weight * pixels[..., i].astype(np.int32) for i, weight in enumerate(LUMA))
-    return ((wide + 32768) >> 16).astype(np.uint8)[..., None]
+    wide = pixels[..., :3].astype(np.int32) @ np.array(LUMA, np.int32)
+    return np.asarray((wide + 32768) >> 16, np.uint8)[..., None]
 
 
 def opaque(pixels: Picture) -> Picture:
@@ -109,9 +109,8 @@ def _wide_levels(image: Image.Image) -> Picture:
         raise RecordError(f"its samples are 32-bit numbers (mode {image.mode}) without a stated range")
     values = np.asarray(image).astype(np.int32)
     tags: Any = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
-    gray = (values >> (bits - 8)).astype(np.uint8)[..., None]
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]  # a TIFF may hold 12
+    gray = np.asarray(values >> (bits - 8), np.uint8)
     clear = image.info.get("transparency")
-    if clear is None:
-        return gray.repeat(3, axis=-1)
-    return np.concatenate([gray.repeat(3, axis=-1), np.where(values == clear, 0, 255).astype(np.uint8)[..., None]], -1)
+    alpha = [] if clear is None else [np.where(values == clear, 0, 255).astype(np.uint8)]
+    return np.stack([gray, gray, gray, *alpha], -1)

@@ -2,8 +2,9 @@
 
 An output pixel is the weighted mean of the input pixels around (i + 1/2) n_in / n_out - 1/2. The weights are a
 triangle (bilinear) or Keys' cubic with a = -1/2 (bicubic), stretched by the scale where `antialias` shrinks;
-pixels outside the picture have none. uint8 pictures are rounded half up to levels after each of the two axes;
-others are clipped to the range they came with. Nearest takes the pixel floor((i + 1/2) n_in / n_out).
+pixels outside the picture have none. uint8 pictures are weighted with 16-bit integers, as torch does, and rounded
+half up to levels after each of the two axes; others are clipped to the range they came with. Nearest takes the
+pixel floor((i + 1/2) n_in / n_out).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipelines.errors import RecordError
 from pipelines.spec import Spec
 from pipelines.step import Kernel
 
@@ -25,13 +25,37 @@ if TYPE_CHECKING:
 
 Method = Literal["bilinear", "bicubic", "nearest"]
 Side = Annotated[int, Field(gt=0, le=65_535)]
-MOST_PIXELS = 178_956_970  # a resized picture; a strip of 1 x 20000 with the short side at 256 would have 1.3e9
 
 
-def check_target(height: int, width: int) -> None:
-    """Raise RecordError where the resized picture would be absurdly large."""
-    if height * width > MOST_PIXELS:
-        raise RecordError(f"resized it would be {height} x {width}; expected at most {MOST_PIXELS} pixels")
+@lru_cache(maxsize=1024)
+def weights(
+    n_in: int, n_out: int, method: Method, antialias: bool, levels: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """One axis as a sparse matrix: the places (out, in), int64[n, 2] sorted, and the weights, float32[n].
+
+    With `levels` they are whole multiples of the smallest power of two that leaves each in 16 bits.
+    """
+    scale = n_in / n_out
+    stretch = max(scale, 1.0) if antialias else 1.0
+    reach = (1 if method == "bilinear" else 2) * stretch
+    centre = (np.arange(n_out) + 0.5) * scale
+    first = np.maximum(np.floor(centre - reach + 0.5), 0).astype(np.int64)
+    last = np.minimum(np.floor(centre + reach + 0.5), n_in).astype(np.int64)
+    place = first[:, None] + np.arange(np.max(last - first))
+    d = np.abs(place + 0.5 - centre[:, None]) / stretch
+    if method == "bilinear":
+        w = np.maximum(1 - d, 0)
+    else:
+        w = np.where(d < 1, (1.5 * d - 2.5) * d * d + 1, np.where(d < 2, ((2.5 - 0.5 * d) * d - 4) * d + 2, 0))
+    w = np.where(place < last[:, None], w, 0)
+    w /= w.sum(1, keepdims=True)
+    if levels:
+        bits = 0
+        while bits < 22 and int(0.5 + w.max() * 2 ** (bits + 1)) < 2**15:
+            bits += 1
+        w = np.sign(w) * np.floor(np.abs(w) * 2**bits + 0.5) / 2**bits
+    out, tap = np.nonzero(w)
+    return np.stack([out, place[out, tap]], 1), w[out, tap].astype(np.float32)
 
 
 def bind_torch(x: Spec, method: Method, antialias: bool) -> Kernel:
@@ -40,28 +64,27 @@ def bind_torch(x: Spec, method: Method, antialias: bool) -> Kernel:
     from torch.nn import functional as F
 
     levels = x.dtype == "uint8"
-    plain_cubic = method == "bicubic" and not antialias  # torch's own has a = -3/4
+    own_cubic = method == "bicubic" and not antialias  # torch's has a = -3/4
 
-    def one_axis(pictures: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        if not plain_cubic:
-            return F.interpolate(pictures, (height, width), mode=method, antialias=antialias)
-        if width != pictures.shape[-1]:
-            return pictures @ torch.from_numpy(cubic_weights(pictures.shape[-1], width)).to(pictures.device).T
-        return torch.from_numpy(cubic_weights(pictures.shape[-2], height)).to(pictures.device) @ pictures
+    def matrix(n_in: int, n_out: int, device: torch.device) -> torch.Tensor:
+        places, values = weights(n_in, n_out, method, antialias, levels)
+        dense = torch.zeros(n_out, n_in)
+        dense[places[:, 0], places[:, 1]] = torch.tensor(values)
+        return dense.to(device)
+
+    def rounded(pictures: torch.Tensor) -> torch.Tensor:
+        return (pictures + 0.5).floor().clamp(0, 255) if levels else pictures
 
     def smooth(pictures: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        flat = pictures.reshape(-1, *pictures.shape[-3:])
-        if levels and not plain_cubic and flat.device.type == "cpu":
-            # called here and not through torchvision, which takes another path, with other rounding, on some CPUs
-            flat = F.interpolate(flat, (height, width), mode=method, antialias=antialias)
+        if not own_cubic and (not levels or pictures.device.type == "cpu"):
+            # called here and not through torchvision, which on some CPUs rounds uint8 only once
+            flat = pictures.reshape(-1, *pictures.shape[-3:])
+            resized: torch.Tensor = F.interpolate(flat, (height, width), mode=method, antialias=antialias)
+            resized = resized.reshape(*pictures.shape[:-2], height, width)
         else:
-            flat = flat.to(torch.float32)
-            for size in ((flat.shape[-2], width), (height, width)):
-                flat = one_axis(flat, *size)
-                if levels:
-                    flat = (flat + 0.5).floor().clamp(0, 255)
-            flat = flat.to(torch.uint8) if levels else flat.clamp(*x.range) if x.range else flat
-        return flat.reshape(*pictures.shape[:-2], height, width)
+            wide = pictures.to(torch.float32) @ matrix(pictures.shape[-1], width, pictures.device).T
+            resized = rounded(matrix(pictures.shape[-2], height, pictures.device) @ rounded(wide)).to(pictures.dtype)
+        return resized.clamp(*x.range) if x.range and not levels else resized
 
     def nearest(pictures: torch.Tensor, height: int, width: int) -> torch.Tensor:
         for axis, size in ((-2, height), (-1, width)):
@@ -77,33 +100,32 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
     import tensorflow as tf
 
     levels = x.dtype == "uint8"
-    kernel_type = "triangle" if method == "bilinear" else "keyscubic"
 
-    def rows(pictures: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        # each row as one pixel of many channels: the op's work along rows is twice as fast as along columns
-        shape = tf.shape(pictures)
-        rows = tf.reshape(pictures, [shape[0], shape[1], 1, shape[2] * shape[3]])
-        rows = tf.raw_ops.ScaleAndTranslate(
-            images=rows,
-            size=tf.stack([size, 1]),
-            scale=tf.stack([tf.cast(size, tf.float32) / tf.cast(shape[1], tf.float32), 1.0]),
-            translation=[0.0, 0.0],
-            kernel_type=kernel_type,
-            antialias=antialias,
-        )
+    def host_weights(n_in: Any, n_out: Any) -> Any:
+        return weights(int(n_in), int(n_out), method, antialias, levels)
+
+    def first_axis(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(values)
+        places, found = tf.numpy_function(host_weights, [shape[0], size], [tf.int64, tf.float32])
+        places.set_shape([None, 2])
+        found.set_shape([None])
+        matrix = tf.SparseTensor(places, found, tf.cast(tf.stack([size, shape[0]]), tf.int64))
+        values = tf.sparse.sparse_dense_matmul(matrix, tf.reshape(values, [shape[0], -1]))
         if levels:
-            rows = tf.clip_by_value(tf.floor(rows + 0.5), 0.0, 255.0)
-        return tf.reshape(rows, [shape[0], size, shape[2], shape[3]])
+            values = tf.clip_by_value(tf.floor(values + 0.5), 0.0, 255.0)
+        return tf.reshape(values, tf.concat([[size], shape[1:]], 0))
 
     def smooth(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(pictures)
-        flat = tf.transpose(tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0)), [0, 2, 1, 3])
-        flat = rows(tf.transpose(rows(flat, width), [0, 2, 1, 3]), height)
+        flat = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
+        flat = tf.cast(tf.transpose(flat, [2, 1, 0, 3]), tf.float32)
+        flat = tf.transpose(first_axis(flat, width), [1, 2, 0, 3])
+        flat = first_axis(flat, height)
         if levels:
             flat = tf.cast(flat, tf.uint8)
         elif x.range:
             flat = tf.clip_by_value(flat, *x.range)
-        return tf.reshape(flat, tf.concat([shape[:-3], [height, width, shape[-1]]], 0))
+        return tf.reshape(tf.transpose(flat, [1, 0, 2, 3]), tf.concat([shape[:-3], [height, width, shape[-1]]], 0))
 
     def nearest(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         rank = len(pictures.shape)
@@ -114,13 +136,3 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
         return pictures
 
     return nearest if method == "nearest" else smooth
-
-
-@lru_cache(maxsize=64)
-def cubic_weights(n_in: int, n_out: int) -> npt.NDArray[np.float32]:
-    """float32[n_out, n_in]: Keys' cubic (a = -1/2) at the output centres, not stretched; rows sum to 1."""
-    centre = (np.arange(n_out) + 0.5) * n_in / n_out - 0.5
-    d = np.abs(np.arange(n_in) - centre[:, None])
-    near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
-    weights: npt.NDArray[Any] = np.where(d < 1, near, np.where(d < 2, far, 0.0))
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 from PIL import Image
+from pydantic import Field
 
 from pipelines.image import _pillow
 from pipelines.image._header import JPEG, OTHER, PNG, Header, check_size, read_header
@@ -97,9 +97,7 @@ class Decode(Step):
             if header.kind == OTHER:
                 return torch.from_numpy(np.array(np.moveaxis(host(data), -1, 0), order="C"))
             stored = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy: `bytes` cannot be written to
-            pixels = (
-                decode_jpeg(stored, ImageReadMode.RGB) if header.kind == JPEG else decode_png(stored, png_mode)
-            )
+            pixels = decode_jpeg(stored, ImageReadMode.RGB) if header.kind == JPEG else decode_png(stored, png_mode)
             if alpha and header.kind == JPEG:
                 pixels = torch.cat([pixels, torch.full_like(pixels[:1], 255)])
             if self.mode == "gray":

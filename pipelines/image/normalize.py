@@ -25,9 +25,7 @@ class Normalize(Step):
     """
 
     mean: float | Annotated[tuple[float, ...], Field(min_length=1)] = 0.0
-    std: (
-        Annotated[float, Field(gt=0)] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
-    ) = 1.0
+    std: Annotated[float, Field(gt=0)] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = 1.0
 
     agreement: ClassVar = Identical("the same float32 operations in the same order")
     examples: ClassVar = (
@@ -45,8 +43,8 @@ class Normalize(Step):
         for name, given in (("mean", self.mean), ("std", self.std)):
             if isinstance(given, tuple) and len(given) != channels:
                 raise SpecError(f"expected {channels} values of {name}, one per channel, got {len(given)}")
-        mean, std = self.constants(channels or 1)
-        ends = (np.array([[0.0], [1.0]], np.float32) - mean) / std
+        mean, inverse = self.constants(channels or 1)
+        ends = (np.array([[0.0], [1.0]], np.float32) - mean) * inverse
         limits = None if x.dtype == "float32" and x.range is None else (float(ends.min()), float(ends.max()))
         return x.but(dtype="float32", range=limits)
 
@@ -56,28 +54,28 @@ class Normalize(Step):
         return not np.any(self.mean) and bool(np.all(np.equal(self.std, 1)))
 
     def constants(self, channels: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float32]], ...]:
-        """Mean and deviation, float32[channel]."""
-        return tuple(np.broadcast_to(np.float32(v), channels) for v in (self.mean, self.std))
+        """Mean and 1 / deviation, float32[channel]. Graphs multiply by a constant's inverse, so all do."""
+        return tuple(np.full(channels, v, np.float32) for v in (self.mean, 1 / np.array(self.std)))
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
         from torchvision.transforms.v2 import functional as F
 
-        mean, std = (torch_constant(v[:, None, None]) for v in self.constants(x.size("channel") or 1))
+        mean, inverse = (torch_constant(v[:, None, None]) for v in self.constants(x.size("channel") or 1))
 
         def kernel(pictures: torch.Tensor) -> torch.Tensor:
-            levels = F.to_dtype(pictures, torch.float32, scale=True)
-            return levels if self.only_scales else levels.sub(mean(levels)).div_(std(levels))
+            levels: torch.Tensor = F.to_dtype(pictures, torch.float32, scale=True)
+            return levels if self.only_scales else levels.sub(mean(levels)).mul_(inverse(levels))
 
         return kernel
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
 
-        mean, std = self.constants(x.size("channel") or 1)
+        mean, inverse = self.constants(x.size("channel") or 1)
 
         def kernel(pictures: tf.Tensor) -> tf.Tensor:
             levels = tf.image.convert_image_dtype(pictures, tf.float32)
-            return levels if self.only_scales else (levels - mean) / std
+            return levels if self.only_scales else (levels - mean) * inverse
 
         return kernel

@@ -21,6 +21,7 @@ class Index(HostStep):
     Gives  int64, in [0, len(classes) - 1]
 
     A name that is not in the list fails the record.
+    Source: none, a table look-up; a host step in both frameworks.
     """
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]

@@ -20,11 +20,13 @@ class OutputDifference:
 
     `fields` holds, for each field, the largest absolute difference over all records that both
     folders hold: 0 where every value is the same, infinite where a shape, a text or an absence
-    differs. `only_first` and `only_second` are the keys that one folder alone holds.
+    differs; `units` the unit of each. `only_first` and `only_second` are the keys that one folder
+    alone holds.
     """
 
     records: int
     fields: Mapping[str, float]
+    units: Mapping[str, str]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
 
@@ -37,6 +39,13 @@ class OutputDifference:
     def largest(self) -> float:
         """The largest difference in any field; infinite when the folders hold other records."""
         return max(self.fields.values(), default=0.0) if self.same_keys else float("inf")
+
+    def __str__(self) -> str:
+        """`mel 0.002 dB, picture 1e-05`: the fields that differ, or `none`."""
+        parts = [f"{name} {gap:.2g} {self.units[name]}".rstrip() for name, gap in self.fields.items() if gap]
+        if not self.same_keys:
+            parts.append(f"{len(self.only_first) + len(self.only_second)} records are on one side only")
+        return ", ".join(parts) or "none"
 
 
 def compare_outputs(first: Path, second: Path) -> OutputDifference:
@@ -60,7 +69,8 @@ def compare_outputs(first: Path, second: Path) -> OutputDifference:
         x, y = a.read(i, names), b.read(place, names)
         for name in names:
             largest[name] = max(largest[name], _gap(x[name], y[name]))
-    return OutputDifference(len(a) - len(only_first), largest, tuple(only_first), tuple(places))
+    units = {name: a.values[name].unit for name in names}
+    return OutputDifference(len(a) - len(only_first), largest, units, tuple(only_first), tuple(places))
 
 
 def _gap(x: Any, y: Any) -> float:

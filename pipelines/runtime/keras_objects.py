@@ -20,7 +20,7 @@ class StepLayer(keras.layers.Layer):  # type: ignore[misc]  # keras carries no t
         super().__init__(trainable=False, dtype=spec.dtype, autocast=False, **kwargs)
         self.step, self.spec = step, spec
         self._kernel = step.bind_tensorflow(spec)
-        self._random = keras.random.SeedGenerator() if step.variates() else None
+        self._random = keras.random.SeedGenerator()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         count = self.step.variates()
@@ -40,7 +40,7 @@ class StepLayer(keras.layers.Layer):  # type: ignore[misc]  # keras carries no t
         return keras.KerasTensor((*leading, *out.shape), dtype=out.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
+        config: dict[str, Any] = super().get_config()
         for name in ("trainable", "dtype"):
             config.pop(name, None)
         return config | {

@@ -178,7 +178,7 @@ def _stack(field: FieldPlan, values: Mapping[int, Any], count: int) -> torch.Ten
     held = torch.zeros((count, *shape), dtype=getattr(torch, field.stacked.dtype))
     for place, value in values.items():
         if value is not None:
-            held[(place, *(slice(n) for n in value.shape))] = value
+            held[place][tuple(slice(n) for n in value.shape)] = value
     return held
 
 

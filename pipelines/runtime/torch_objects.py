@@ -27,13 +27,15 @@ class StepModule(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         count = self.step.variates()
         if not count:
-            return self._kernel(x)
+            plain: torch.Tensor = self._kernel(x)
+            return plain
         leading = x.shape[: x.ndim - len(self.spec.axes)]
         if self.training:
             draw = torch.rand(*leading, count, dtype=torch.float64)
         else:
             draw = torch.tensor(self.step.serving, dtype=torch.float64).expand(*leading, count)
-        return self._kernel(x, draw)
+        drawn: torch.Tensor = self._kernel(x, draw)
+        return drawn
 
     def extra_repr(self) -> str:
         return f"{self.step.step_name()}: {self.step!r}, takes {self.spec}"
@@ -42,7 +44,7 @@ class StepModule(torch.nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_kernel"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        torch.nn.Module.__setstate__(self, state)
         self._kernel = self.step.bind_torch(self.spec)
 
 

@@ -120,9 +120,9 @@ def _varints(values: npt.NDArray[np.int64]) -> bytes:
 
 def _from_varints(packed: bytes) -> npt.NDArray[np.int64]:
     data = np.frombuffer(packed, np.uint8)
+    if not data.size or data.max() < 0x80:
+        return data.astype(np.int64)
     ends = np.flatnonzero(data < 0x80)
-    if not data.size:
-        return np.empty(0, np.int64)
     if not ends.size or ends[-1] != data.size - 1:
         raise ValueError("a number in an example is cut off")
     starts = np.concatenate([[0], ends[:-1] + 1])

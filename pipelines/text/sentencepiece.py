@@ -26,8 +26,8 @@ class Sentencepiece(HostStep):
     Nothing is added at the ends (text.add_tokens does).
 
     Source: Kudo and Richardson 2018; the sentencepiece library in both frameworks. The copies in
-    torchtext and tensorflow_text are older and break ties of a unigram model otherwise: "36,000" gets
-    the pieces 00 0 instead of 0 00, so their ids depend on what is installed.
+    torchtext and tensorflow_text are older and break ties of a unigram model otherwise: the zeros of
+    "36,000 stolen" become 00 0 instead of 0 00, so their ids would depend on what is installed.
     """
 
     model: ConfigPath
@@ -55,9 +55,9 @@ def _processor(path: Path) -> Any:
     from sentencepiece import SentencePieceProcessor
 
     try:
-        processor = SentencePieceProcessor(model_proto=path.read_bytes())
+        model = path.read_bytes()
+        if not model:
+            raise SpecError(f"{path} is not a SentencePiece model: it is empty")
+        return SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError, ValueError) as error:
         raise SpecError(f"{path} is not a SentencePiece model") from error
-    if not processor.get_piece_size():
-        raise SpecError(f"{path} is not a SentencePiece model: it holds no pieces")
-    return processor

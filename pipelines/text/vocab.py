@@ -64,7 +64,7 @@ class Vocab(Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=("token",))
-        if not self.is_fitted():
+        if not self.file.exists():
             raise SpecError(f"there is no vocabulary {self.file} yet; make it with: pipelines fit CONFIG")
         tokens = vocabulary(self.file)
         if self.unknown is not None and self.unknown not in tokens:

@@ -329,6 +329,15 @@ def test_environment_faults(read, valid, monkeypatch, text, message):
     assert config.source is None  # half of a path is not opened
 
 
+def test_a_missing_variable_hides_no_other_fault(faults, monkeypatch):
+    monkeypatch.delenv("NO_WHERE", raising=False)
+    assert faults("framework: torch\nsource: {folder: {path: '${NO_WHERE}', nme: 3}}\nfields: {a: {from: file}}\n") == [
+        "c.yaml:2: the environment variable NO_WHERE is not set",
+        "c.yaml:2: missing parameter 'files' of folder",
+        "c.yaml:2: unknown parameter 'nme' of folder; did you mean 'name'?",
+    ]
+
+
 def test_overrides(read, valid):
     config = read(
         valid,

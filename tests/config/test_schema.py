@@ -234,8 +234,8 @@ def test_examples_of_all_steps(schema):
 def test_configs_of_the_project_have_no_faults(monkeypatch, tmp_path):
     for name in ("PIPELINES_DATA", "PIPELINES_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))
-    for path in CONFIGS:
-        assert read_config(path).faults == (), path
+    assert len(CONFIGS) >= 12
+    assert [str(fault) for path in CONFIGS for fault in read_config(path).faults] == []
 
 
 def test_the_example_of_the_documentation(schema, read, monkeypatch):

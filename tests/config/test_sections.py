@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from pipelines._sections import sections
 from pipelines.config import FieldConfig, StepUse, read_config
+from pipelines.config._sections import sections
 from pipelines.errors import UserError
 from pipelines.step import ConfigPath, Identical, Step
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from pipelines._nodes import Faults, read_data
-from pipelines._validate import validate
 from pipelines.catalog import find_source, find_step, source_names, step_names
+from pipelines.config._nodes import Faults, read_data
+from pipelines.config._validate import validate
 from pipelines.errors import SourceError
 from pipelines.sources._base import SourceConfig
 from pipelines.step import ConfigPath

@@ -8,8 +8,8 @@ import time
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines._nodes import Faults, Place
-from pipelines._yaml import read_yaml
+from pipelines.config._nodes import Faults, Place
+from pipelines.config._yaml import read_yaml
 from pipelines.errors import ConfigError
 
 

@@ -123,13 +123,13 @@ def systematic(format_name: str, folder: Path) -> int:
     while True:
         target = folder / "killed"
         shutil.rmtree(target, ignore_errors=True)
-        done = ended(forked(killed_before(number, lambda: run(format_name, target, "new"))))
+        done = ended(forked(killed_before(number, partial(run, format_name, target, "new"))))
         check_visible(target, [content(whole)])
         if not done:
-            again = killed_before(number % 11, lambda: run(format_name, target, "resume"))
+            again = killed_before(number % 11, partial(run, format_name, target, "resume"))
             ended(forked(again))
             check_visible(target, [content(whole)])
-            assert ended(forked(lambda: run(format_name, target, "resume")))
+            assert ended(forked(partial(run, format_name, target, "resume")))
         assert content(target) == content(whole), f"killed before operation {number}"
         if done:
             return number
@@ -146,10 +146,10 @@ def overwrite(format_name: str, folder: Path) -> int:
         target = folder / "killed"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(old, target)
-        done = ended(forked(killed_before(number, lambda: run(format_name, target, "overwrite"))))
+        done = ended(forked(killed_before(number, partial(run, format_name, target, "overwrite"))))
         check_visible(target, [content(whole), content(old)])
         if not done:
-            assert ended(forked(lambda: run(format_name, target, "overwrite")))
+            assert ended(forked(partial(run, format_name, target, "overwrite")))
         assert content(target) == content(whole), f"killed before operation {number}"
         if done:
             return number
@@ -174,7 +174,7 @@ def timed(format_name: str, folder: Path, seed: int) -> int:
             check_visible(target, [content(whole)])
             if mode == "new" and not target.exists():
                 break
-        assert ended(forked(lambda: run(format_name, target, "resume")))
+        assert ended(forked(partial(run, format_name, target, "resume")))
         assert content(target) == content(whole)
     return kills
 
@@ -189,8 +189,6 @@ def limited(format_name: str, folder: Path, size: int) -> int:
 
 if __name__ == "__main__":
     kind, name, place, *rest = sys.argv[1:]
-    print(
-        {"systematic": systematic, "overwrite": overwrite, "timed": timed, "limited": limited}[kind](
-            name, Path(place), *map(int, rest)
-        )
-    )
+    kinds: dict[str, Callable[..., int]]
+    kinds = {"systematic": systematic, "overwrite": overwrite, "timed": timed, "limited": limited}
+    print(kinds[kind](name, Path(place), *map(int, rest)))

@@ -6,7 +6,9 @@ import io
 import json
 import tarfile
 import zipfile
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.dataset
@@ -115,7 +117,7 @@ def test_numpy(tmp_path: Path) -> None:
     assert held["box.present"].tolist() == [row["box"] is not None for row in ROWS]
     assert held["caption.present"].tolist() == [row["caption"] is not None for row in ROWS]
 
-    def span(name: str, number: int) -> np.ndarray:
+    def span(name: str, number: int) -> Any:
         return held[name][held[f"{name}.offsets"][number] : held[f"{name}.offsets"][number + 1]]
 
     for number, row in enumerate(ROWS):
@@ -126,7 +128,7 @@ def test_numpy(tmp_path: Path) -> None:
             assert np.array_equal(span(name, number).reshape(held[f"{name}.shape"][number]), row[name])
         first, last = held["words.offsets"][number : number + 2]
         bounds = held["words.token_offsets"][first : last + 1]
-        words = [held["words"][a:b].tobytes().decode() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        words = [held["words"][a:b].tobytes().decode() for a, b in pairwise(bounds)]
         assert words == row["words"]
 
 

@@ -219,7 +219,7 @@ def test_overwrite_starts_again_and_leaves_foreign_files_alone(tmp_path: Path, p
 @pytest.mark.parametrize("mode", ["resume", "overwrite"])
 def test_a_folder_of_other_things_is_no_output(tmp_path: Path, mode: Any) -> None:
     (tmp_path / "holiday.jpg").write_text("mine")
-    with pytest.raises(OutputError, match="holiday.jpg"):
+    with pytest.raises(OutputError, match=r"holiday\.jpg"):
         start(tmp_path, mode)
     assert names(tmp_path) == ["holiday.jpg"]
 
@@ -227,7 +227,7 @@ def test_a_folder_of_other_things_is_no_output(tmp_path: Path, mode: Any) -> Non
 def test_a_foreign_shard_is_never_replaced(tmp_path: Path) -> None:
     stopped(tmp_path / "out")
     (tmp_path / "out" / "shard-00002.npz").write_text("mine")  # -00001 would be one that a crash left behind
-    with pytest.raises(OutputError, match="shard-00002.npz"):
+    with pytest.raises(OutputError, match=r"shard-00002\.npz"):
         start(tmp_path / "out", "resume")
     out = start(tmp_path / "other")
     (tmp_path / "other" / "shard-00000.npz").write_text("mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,8 @@ def test_messages_against_tensorflow(features: dict[str, Any]) -> None:
 def test_damaged_messages_are_refused_or_read_but_never_crash(data: bytes) -> None:
     good = encode_example({"a": [b"xy"], "b": np.arange(3) * 1000, "c": np.ones(2, np.float32)})
     for message in (data, good[: len(data)], good[:5] + data):
-        try:
+        with suppress(ValueError):  # also UnicodeDecodeError, which is one
             decode_example(message)
-        except (ValueError, IndexError) as error:
-            assert str(error)
 
 
 @pytest.mark.parametrize("place", [3, 9, 40, -1])

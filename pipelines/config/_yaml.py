@@ -22,7 +22,7 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 
-from pipelines._nodes import MOST_DEPTH, Builder, Faults, Node, Place, Value, shown
+from pipelines.config._nodes import MOST_DEPTH, Builder, Faults, Node, Place, Value, shown
 from pipelines.errors import ConfigError, Fault
 
 MOST_BYTES = 256 * 1024  # a list of 1000 class names takes 20 KB

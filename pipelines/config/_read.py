@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from pipelines._models import (
+from pipelines.catalog import find_source, find_step, source_names
+from pipelines.config._models import (
     FIELD_KEYS,
     FIELD_NAME,
     FRAMEWORKS,
@@ -25,28 +26,12 @@ from pipelines._models import (
     OutputConfig,
     SplitConfig,
 )
-from pipelines._nodes import Faults, Node, Place, expand, read_data, shown
-from pipelines._schema import json_schema
-from pipelines._sections import sections
-from pipelines._validate import validate
-from pipelines._yaml import MOST_BYTES, override, read_yaml
-from pipelines.catalog import find_source, find_step, source_names
+from pipelines.config._nodes import Faults, Node, Place, expand, read_data, shown
+from pipelines.config._validate import validate
+from pipelines.config._yaml import MOST_BYTES, override, read_yaml
 from pipelines.errors import ConfigError, Fault, UserError, nearest
 from pipelines.sources._base import SourceConfig
 from pipelines.step import Step
-
-__all__ = [
-    "BatchConfig",
-    "Config",
-    "ErrorConfig",
-    "FieldConfig",
-    "OutputConfig",
-    "SplitConfig",
-    "StepUse",
-    "json_schema",
-    "read_config",
-    "sections",
-]
 
 M = TypeVar("M", bound=BaseModel)
 _AFTER_THE_FILE = 10**9  # where the faults of overrides sort

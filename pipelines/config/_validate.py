@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipelines._nodes import Faults, Node, shown
+from pipelines.config._nodes import Faults, Node, shown
 from pipelines.errors import UserError, nearest
 
 M = TypeVar("M", bound=BaseModel)
@@ -103,8 +103,9 @@ def _report(error: ValidationError, model: type[BaseModel], root: Node, what: st
         if skipped:
             alternatives.add(path)
     for path, details in found.items():
-        deeper = any(other[: len(path)] == path and other != path for other in found)
-        if nodes[path].sound and not (deeper and path in alternatives):  # else said of a part of it
+        deeper = path in alternatives and any(other[: len(path)] == path and other != path for other in found)
+        said = not nodes[path].sound and details[0]["type"] != "missing"  # of the value, or of a part of it
+        if not said and not deeper:
             faults.add(nodes[path].place, _words(details, _dotted(path), model, path, what))
 
 

@@ -23,7 +23,8 @@ def sections(config: Config) -> dict[str, str]:
     """
     held: dict[str, Any] = {"seed": config.seed, "batch": config.batch.model_dump(exclude_defaults=True)}
     if config.source is not None:
-        held["source"] = [config.source_name, _plain(config.source.model_dump(exclude_defaults=True), lambda path: None)]
+        parameters = config.source.model_dump(exclude_defaults=True)
+        held["source"] = [config.source_name, _plain(parameters, lambda path: None)]
     if config.split is not None:
         held["split"] = config.split.model_dump(exclude_defaults=True)
     if config.output is not None:

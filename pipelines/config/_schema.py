@@ -7,8 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines._models import FIELD_NAME, FRAMEWORKS, RESERVED, BatchConfig, ErrorConfig, OutputConfig, SplitConfig
 from pipelines.catalog import find_source, find_step, sink_names, source_names, step_names
+from pipelines.config._models import (
+    FIELD_NAME,
+    FRAMEWORKS,
+    RESERVED,
+    BatchConfig,
+    ErrorConfig,
+    OutputConfig,
+    SplitConfig,
+)
 
 Schema = dict[str, Any]
 

@@ -1,0 +1,83 @@
+"""Which library is used, and that no doubt about it is left to chance."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+from text.texts import no_library
+
+from pipelines.spec import TEXT
+from pipelines.text import Bpe, Wordpiece, _library
+
+
+def test_a_library_that_is_missing_or_fails_to_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _library.why_not.cache_clear()
+    monkeypatch.setitem(sys.modules, "torchtext", None)  # importing it now raises ImportError
+    assert "torchtext" in (_library.why_not("torchtext") or "")
+    assert not _library.usable("torchtext")
+    monkeypatch.undo()
+    _library.why_not.cache_clear()
+    assert _library.why_not("torchtext") is None
+
+
+def test_a_library_that_breaks_while_it_loads_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "broken_library.py").write_text("raise OSError('undefined symbol: _ZN3c10')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    assert _library.why_not("broken_library") == "OSError: undefined symbol: _ZN3c10"
+    assert not _library.usable("json", "broken_library")
+    assert _library.usable("json")
+
+
+def test_every_companion_library_works_in_the_full_stack() -> None:
+    assert {name: _library.why_not(name) for name in _library.INSTEAD} == dict.fromkeys(_library.INSTEAD)
+
+
+@pytest.mark.parametrize("cls", [Wordpiece, Bpe])
+def test_the_companion_library_is_what_runs(
+    framework: str, cls: type[Wordpiece] | type[Bpe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the library in place the base library is never asked for a plain text; without it, it is."""
+    asked: list[str] = []
+
+    def tokenizers(self: object) -> object:
+        return lambda text: asked.append(text) or [0]
+
+    monkeypatch.setattr(cls, "_tokenizers", tokenizers)
+    text = "A red circle, isn't it? Größer"
+
+    def ask() -> list[str]:
+        asked.clear()
+        kernel = cls(**cls.examples[0].params).bind(framework, TEXT)
+        if framework == "torch":
+            kernel(text)
+        else:
+            import tensorflow as tf
+
+            kernel(tf.constant(text))
+        return asked
+
+    assert ask() == []
+    monkeypatch.setattr(_library, "why_not", no_library)
+    assert ask() != []
+
+
+def test_threads_share_a_kernel(news: list[str]) -> None:
+    kernel = Bpe(**Bpe.examples[0].params).bind("torch", TEXT)
+    alone = [kernel(text).tolist() for text in news[:200]]
+    kernel = Bpe(**Bpe.examples[0].params).bind("torch", TEXT)
+    found: dict[int, list[list[int]]] = {}
+
+    def work(number: int) -> None:
+        found[number] = [kernel(text).tolist() for text in news[:200]]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == dict.fromkeys(range(4), alone)

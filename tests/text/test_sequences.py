@@ -1,0 +1,144 @@
+"""add_tokens, truncate and pad: against torchtext and keras-nlp, on ids, tokens and batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from text.texts import Run
+from tokenizers import BertWordPieceTokenizer
+
+from pipelines.errors import SpecError
+from pipelines.native import to_native, to_numpy
+from pipelines.spec import TEXT, Spec
+from pipelines.step import Step
+from pipelines.text import AddTokens, Pad, Truncate, Wordpiece
+from pipelines.text._seams import TOKENS, ids
+
+IDS = ids(1000)
+SEQUENCES = st.lists(st.integers(0, 999), max_size=12)
+
+
+def apply(framework: str, step: Step, value: Any, spec: Spec = IDS) -> Any:
+    """One value through a step, as NumPy."""
+    return to_numpy(step.bind(framework, spec)(to_native(value, spec, framework)), step.out_spec(spec))
+
+
+@given(sequence=SEQUENCES, length=st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_together_they_are_torchtexts_transforms(framework: str, sequence: list[int], length: int) -> None:
+    import torch
+    from torchtext import transforms
+
+    expected = transforms.Sequential(
+        transforms.Truncate(length), transforms.AddToken(101), transforms.AddToken(102, begin=False)
+    )(sequence)
+    padded = transforms.PadTransform(length + 2, 7)(torch.tensor(expected))
+    value: Any = np.array(sequence, dtype=np.int64)
+    spec = IDS
+    for step in (Truncate(length=length), AddTokens(begin=101, end=102), Pad(length=length + 2, value=7)):
+        value, spec = apply(framework, step, value, spec), step.out_spec(spec)
+    assert value.dtype == np.int64
+    assert value.tolist() == padded.tolist()
+    assert spec.shape == (length + 2,)
+    assert spec.is_fixed
+
+
+def test_together_they_are_berts_input_and_keras_nlps_packer(
+    framework: str, files: Path, run: Run, naughty: list[str], news: list[str]
+) -> None:
+    import keras_nlp
+    import tensorflow as tf
+
+    path = files / "bert_base_uncased_vocab.txt"
+    texts = [*naughty[:200], *news[:200]]
+    value: list[Any] = texts
+    spec = TEXT
+    for step in (
+        Wordpiece(vocabulary=path),
+        Truncate(length=46),
+        AddTokens(begin="[CLS]", end="[SEP]", vocabulary=path),
+        Pad(length=48),
+    ):
+        value, spec = run(framework, step, value, spec), step.out_spec(spec)
+
+    oracle = BertWordPieceTokenizer(str(path))
+    oracle.enable_truncation(48)
+    oracle.enable_padding(length=48)
+    assert value == [encoding.ids for encoding in oracle.encode_batch(texts)]
+
+    plain = BertWordPieceTokenizer(str(path)).encode_batch(texts, add_special_tokens=False)
+    packer = keras_nlp.layers.StartEndPacker(48, start_value=101, end_value=102, pad_value=0)
+    assert value == packer(tf.ragged.constant([encoding.ids for encoding in plain])).numpy().tolist()
+
+
+def test_tokens(framework: str) -> None:
+    for words in ([], ["a"], ["a", "ß", "c", "d"]):
+        assert apply(framework, AddTokens(begin="<s>", end="é"), words, TOKENS) == ["<s>", *words, "é"]
+        assert apply(framework, Truncate(length=2), words, TOKENS) == words[:2]
+        assert apply(framework, Pad(length=4), words, TOKENS) == [*words, *["<pad>"] * (4 - len(words))]
+
+
+def test_batches_of_fixed_length(framework: str) -> None:
+    batch = np.arange(24, dtype=np.int64).reshape(2, 3, 4)
+    expected = {
+        Truncate(length=3): batch[..., :3],
+        Pad(length=6, value=9): np.pad(batch, ((0, 0), (0, 0), (0, 2)), constant_values=9),
+        AddTokens(begin=5, end=6): np.pad(batch, ((0, 0), (0, 0), (1, 1)), constant_values=((0, 0), (0, 0), (5, 6))),
+        AddTokens(end=6): np.pad(batch, ((0, 0), (0, 0), (0, 1)), constant_values=6),
+    }
+    for step, result in expected.items():
+        assert apply(framework, step, batch, ids(1000, 4)).tolist() == result.tolist()
+
+
+def test_a_longer_sequence_is_not_padded(framework: str) -> None:
+    with pytest.raises(Exception, match="longer than 3 tokens; put text.truncate before"):
+        apply(framework, Pad(length=3), np.arange(4))
+    with pytest.raises(Exception, match="longer than 3 tokens; put text.truncate before"):
+        apply(framework, Pad(length=3), list("abcd"), TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("step", "spec", "message"),
+    [
+        (Pad(length=3), ids(9, 4), "length=3 must be >= 4"),
+        (Pad(length=3, value="x"), IDS, "value='x' cannot stand"),
+        (Pad(length=3, value=0), TOKENS, "value=0 cannot stand"),
+        (Pad(length=3, value=1000), IDS, "value=1000 is not an id"),
+        (AddTokens(begin=1000), IDS, "the id 1000 cannot be added"),
+        (AddTokens(end=1), TOKENS, "the id 1 cannot be added"),
+        (AddTokens(end="[SEP]"), IDS, "name its vocabulary"),
+        (Truncate(length=3), TEXT, "expected axes ending in"),
+        (Truncate(length=3), Spec("float32", IDS.axes), "expected int64 or text"),
+    ],
+)
+def test_seams(step: Step, spec: Spec, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        step.out_spec(spec)
+
+
+def test_sizes_that_are_known() -> None:
+    assert Truncate(length=3).out_spec(ids(9, 5)).shape == (3,)
+    assert Truncate(length=9).out_spec(ids(9, 5)).shape == (5,)
+    assert Truncate(length=9).out_spec(ids(9)).shape == (None,)
+    assert AddTokens(begin=1, end=1).out_spec(ids(9, 0)).shape == (2,)
+    assert AddTokens(begin=1).out_spec(ids(9)).shape == (None,)
+
+
+def test_a_name_that_is_not_in_the_vocabulary() -> None:
+    path = AddTokens.examples[2].params["vocabulary"]
+    step = AddTokens(begin="[CLZ]", vocabulary=path)
+    with pytest.raises(SpecError, match=r"'\[CLZ\]' is not in .*; did you mean '\[CLS\]'"):
+        step.out_spec(IDS)
+    assert step.files() == (Path(path),)
+
+
+@pytest.mark.parametrize("params", [{}, {"begin": -1}, {"begin": ""}, {"begin": True}, {"end": 1.5}])
+def test_parameters(params: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        AddTokens(**params)
