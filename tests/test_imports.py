@@ -27,7 +27,7 @@ ORDER = (
     ("sinks",),
     (*MODALITIES, "sources"),
     ("catalog",),
-    ("_nodes", "_yaml", "_models", "_schema", "_validate", "_sections", "config"),
+    ("config",),
     ("plan",),
     ("runtime",),
     ("pipeline", "output"),

@@ -94,9 +94,22 @@ def _wav(data: bytes) -> Header:
     whole = size % block == 0 if block else False
     if kind == Kind.HOST or block * 8 != channels * bits or not whole or not size:
         return HOST
-    if not at + 8 + size <= unpack_from("<I", data, 4)[0] + 8 <= len(data) + 1:
+    if not at + 8 + size <= unpack_from("<I", data, 4)[0] + 8 <= len(data) + 1 or not _chunks_fit(data, at + 8 + size):
         return HOST
     return Header(kind, rate_hz, channels, size // block)
+
+
+def _chunks_fit(data: bytes, at: int) -> bool:
+    """Whether whole chunks of even size, and no second format or sound, fill the file from `at` on, or nothing does.
+
+    tensorflow-io reads past the end behind an odd chunk, and joins a second sound to the first.
+    """
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], unpack_from("<I", data, at + 4)[0]
+        if name in (b"fmt ", b"data") or size % 2 or any(not 32 <= byte < 127 for byte in name):
+            return False
+        at += 8 + size
+    return at == len(data)
 
 
 def _flac(data: bytes) -> Header:

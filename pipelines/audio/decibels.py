@@ -27,7 +27,8 @@ class Decibels(Step):
     Gives  float32[...]   dB; power: 10 log10 max(x, floor); magnitude: 20 log10 max(x, floor)
 
     `floor` is in the input's own unit, at least 1e-37: float32 flushes what is much smaller to 0. `top_db` then
-    lifts everything to at most that much below the largest level of the record (of each one in a batch). Fails for a record without values.
+    lifts everything to at most that much below the largest level of the record (of each one in a batch).
+    Fails for a record without values.
     Source: torchaudio.functional.amplitude_to_DB, asked for no top_db, since it takes the largest level over the
     whole batch; tf.math.log, since tfio.audio.dbscale squares its input and does likewise;
     equals librosa.power_to_db(ref=1, amin=floor).

@@ -55,9 +55,9 @@ class Crop(Step):
 
     @model_validator(mode="after")
     def _consistent(self) -> Crop:
-        resizing = self.model_fields_set & {"scale", "ratio", "method", "antialias"}
-        if resizing and self.where != "resized":
-            raise ValueError(f"{', '.join(sorted(resizing))}: expected only with where: resized, got {self.where!r}")
+        for name in ("scale", "ratio", "method", "antialias"):
+            if self.where != "resized" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: expected only with where: resized, got {self.where!r}")
         if self.pad and self.where == "resized":
             raise ValueError("pad: expected only with where: centre or random, got 'resized'")
         for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
@@ -174,10 +174,10 @@ class Crop(Step):
             else:
                 shape = tf.shape(pictures)
                 rows = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
-                one = tf.TensorSpec([tall, wide, pictures.shape[-1]], pictures.dtype)
+                one = tf.TensorSpec([tall, wide, x.size("channel")], pictures.dtype)
                 parts = tf.map_fn(lambda row: cut(*row), (rows, tf.reshape(boxes, [-1, 4])), fn_output_signature=one)
                 parts = tf.reshape(parts, tf.concat([shape[:-3], [tall, wide, shape[-1]]], 0))
-            parts.set_shape([*pictures.shape[:-3], tall, wide, pictures.shape[-1]])
+            parts.set_shape([*pictures.shape[:-3], tall, wide, x.size("channel")])
             return parts
 
         return kernel

@@ -120,9 +120,12 @@ class Decode(Step):
         channels = CHANNELS[self.mode]
         apply = self.orientation == "apply"
 
-        def look(data: bytes) -> Any:
-            header = self.look(data)
+        def look(data: Any) -> Any:
+            header = self.look(file(data))
             return np.array([header.kind, header.orientation if apply and header.kind != OTHER else 1], np.int32)
+
+        def file(data: Any) -> bytes:
+            return bytes(data.item()) if isinstance(data, np.ndarray) else bytes(data)  # an array when run eagerly
 
         def jpeg(data: tf.Tensor) -> tf.Tensor:
             pixels = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE")
@@ -148,7 +151,7 @@ class Decode(Step):
             branches = {
                 JPEG: lambda: finish(jpeg(data)),
                 PNG: lambda: finish(tf.io.decode_png(data, max(channels, 3))),
-                OTHER: lambda: tf.numpy_function(host, [data], tf.uint8),
+                OTHER: lambda: tf.numpy_function(lambda data: host(file(data)), [data], tf.uint8),
             }
             pixels = tf.switch_case(header[0], branches)
             pixels.set_shape([None, None, channels])

@@ -48,10 +48,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     os.chdir(request["scratch"])
     if not request["download"]:
-        _forbid_network()
+        forbid_network()
     try:
         answer: dict[str, Any] = {"done": True}
-        _read(request, tell)
+        fill(request, tell)
     except SourceError as e:
         answer = {"error": str(e)}
     except Exception as e:
@@ -60,7 +60,8 @@ def main() -> None:
     os._exit(0)  # the frameworks' threads have nothing left to do
 
 
-def _read(request: Mapping[str, Any], tell: TextIO) -> None:
+def fill(request: Mapping[str, Any], tell: TextIO) -> None:
+    """Write the store that is asked for; SourceError when there is nothing to keep."""
     reader = "_tfds_reader" if request["library"] == "tfds" else "_torch_reader"
     found: Rows = importlib.import_module(f"pipelines.sources.{reader}").read(request)
     writer = StoreWriter(Path(request["out"]))
@@ -86,7 +87,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _forbid_network() -> None:
+def forbid_network() -> None:
+    """Let every connection of this process fail with NetworkError."""
+
     def refuse(*_: Any, **__: Any) -> Any:
         raise NetworkError("it needs to be downloaded")
 

@@ -132,7 +132,7 @@ class Manifest(SourceConfig):
     def _typed(self, values: dict[str, Any]) -> dict[str, Any]:
         for name in self.types.keys() & values.keys():
             wanted, value = self.types[name], values[name]
-            if value is None or (value == "" and wanted != "text"):
+            if value is None or (isinstance(value, str) and value == "" and wanted != "text"):
                 values[name] = None
                 continue
             try:
@@ -143,7 +143,7 @@ class Manifest(SourceConfig):
 
     def _key(self, values: Mapping[str, Any]) -> str:
         value = values.get(str(self.key))
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and value == ""):
             raise RecordError(f"the key column {self.key!r} is empty")
         return _text(value)
 

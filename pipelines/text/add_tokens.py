@@ -73,7 +73,7 @@ class AddTokens(Step):
         need_sequence(x)
         added = [self._value(token, x) for token in (self.begin, self.end)]
         size = x.size("token")
-        return x.but(axes=(*x.axes[:-1], Axis("token", size and size + 2 - added.count(None))))
+        return x.but(axes=(*x.axes[:-1], Axis("token", None if size is None else size + 2 - added.count(None))))
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

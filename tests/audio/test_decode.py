@@ -107,6 +107,9 @@ def test_wav_layouts_that_mislead_decoders(framework: str, run: Any, rng: np.ran
         "odd list before": riff(fmt, (b"LIST", b"INFOabc"), data),
         "unknown before": riff(fmt, (b"zzzz", b"12345678"), data),
         "list behind": riff(fmt, data, (b"LIST", b"INFOabcd")),
+        "odd list behind": riff(fmt, data, (b"LIST", b"INFOabc")),
+        "second sound behind": riff(fmt, data, (b"data", bytes(8))),
+        "junk behind": riff(fmt, data) + b"\0\1junk junk",
         "streamed": riff(fmt, data, told=0xFFFFFFFF),
         "size of the file wrong": riff(fmt, data)[:4] + b"\0\0\0\0" + riff(fmt, data)[8:],
     }

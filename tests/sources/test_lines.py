@@ -20,7 +20,7 @@ def texts(path: Path) -> list[str]:
 def test_parallel_captions_from_gzip(data: Path) -> None:
     for language in ("en", "de"):
         path = data / f"text_multi30k/train.{language}.gz"
-        expected = gzip.open(path).read().decode().split("\n")
+        expected = gzip.decompress(path.read_bytes()).decode().split("\n")
         assert expected.pop() == ""
         assert texts(path) == expected
         assert len(expected) == 29000

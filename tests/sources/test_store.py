@@ -59,8 +59,7 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, record
 def test_arrays_keep_their_values_and_types(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = [
-        (rng.normal(size=(3, n, 2)) * 100).astype(dtype)
-        for n, dtype in ((4, "uint8"), (0, "int16"), (7, "uint8"))
+        (rng.normal(size=(3, n, 2)) * 100).astype(dtype) for n, dtype in ((4, "uint8"), (0, "int16"), (7, "uint8"))
     ]
     writer = StoreWriter(tmp_path)
     for number, array in enumerate(arrays):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,28 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipelines.errors import RecordError, SourceError
+from pipelines.sources import _library
 from pipelines.sources._base import Source
+from pipelines.sources._build import fill
 from pipelines.sources.tfds import Tfds
 from pipelines.spec import Spec
 
 
 def opened(**parameters: Any) -> Source:
     return Tfds.model_validate(parameters).open()
+
+
+def filled(folder: Path, **parameters: Any) -> Source:
+    """The same store as `opened` gives, filled by this process: starting another takes many seconds."""
+    work = Path(tempfile.mkdtemp(dir=folder.parent))
+
+    def fill_here(request: dict[str, Any], out: Path, title: str) -> None:
+        fill({**request, "out": str(out)}, io.StringIO())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINES_CACHE", str(work))
+        patch.setattr(_library, "build", fill_here)
+        return opened(**parameters)
 
 
 def test_cifar_as_a_folder_of_pictures(data: Path) -> None:
@@ -34,7 +50,9 @@ def test_cifar_as_a_folder_of_pictures(data: Path) -> None:
         read = source.read(index, list(source.values))
         assert read["image"] == example["image"].numpy() == (root / source.key(index)).read_bytes()
         assert read["label"] == int(example["label"])
-        assert read["label_name"] == builder.info.features["label"].names[read["label"]] == source.key(index).split("/")[1]
+        assert (
+            read["label_name"] == builder.info.features["label"].names[read["label"]] == source.key(index).split("/")[1]
+        )
         assert read["image/filename"] == source.key(index)
     assert source.values["label"] == Spec("int64")
 
@@ -47,7 +65,7 @@ def test_a_picture_that_cannot_be_read_fails_alone(data: Path, tmp_path: Path) -
             (tmp_path / "train" / name / picture.name).symlink_to(picture)
     (tmp_path / "train/dog" / pictures[1].name).unlink()
     (tmp_path / "train/dog" / pictures[1].name).mkdir()
-    source = opened(image_folder=tmp_path, split="train")
+    source = filled(tmp_path, image_folder=tmp_path, split="train")
     failed = []
     for index in range(len(source)):
         try:
@@ -59,7 +77,7 @@ def test_a_picture_that_cannot_be_read_fails_alone(data: Path, tmp_path: Path) -
     assert f"train/dog/{pictures[1].name}" in failed[0]
     assert str(tmp_path) not in failed[0]
     with pytest.raises(SourceError, match=r"no split 'tain' .*did you mean 'train'\?; there are: train"):
-        opened(image_folder=tmp_path, split="tain")
+        filled(tmp_path, image_folder=tmp_path, split="tain")
 
 
 def test_a_prepared_builder_by_name(data: Path, tmp_path: Path) -> None:
@@ -93,11 +111,11 @@ def test_a_prepared_builder_by_name(data: Path, tmp_path: Path) -> None:
                 "box": tfds.features.BBoxFeature(),
             }
         ),
-        split_datasets={"train": records},
+        split_datasets={"train": list(enumerate(records))},
         data_dir=tmp_path,
         disable_shuffling=True,
     )
-    source = opened(builder="small_set", split="train", data_dir=tmp_path)
+    source = filled(tmp_path, builder="small_set", split="train", data_dir=tmp_path)
     assert [source.key(i) for i in range(5)] == [f"small_set-train.tfrecord-00000-of-00001__{n}" for n in range(5)]
     for number, record in enumerate(records):
         read = source.read(number, list(source.values))
@@ -111,15 +129,15 @@ def test_a_prepared_builder_by_name(data: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read["pair.b"], record["pair"]["b"])
         assert read["pair.b"].dtype == np.float32
         np.testing.assert_array_equal(read["box"], [0.0, 0.25, 0.5, 1.0])
-    part = opened(builder="small_set:1.2.3", split="train[1:3]", data_dir=tmp_path)
+    part = filled(tmp_path, builder="small_set:1.2.3", split="train[1:3]", data_dir=tmp_path)
     assert [part.key(i) for i in range(len(part))] == [source.key(1), source.key(2)]
-    with pytest.raises(SourceError, match="no split 'test'.*there are: train"):
-        opened(builder="small_set", split="test", data_dir=tmp_path)
+    with pytest.raises(SourceError, match=r"no split 'test'.*there are: train"):
+        filled(tmp_path, builder="small_set", split="test", data_dir=tmp_path)
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="expected the prepared data set at .*mnist.*`download: true` makes it"):
-        opened(builder="mnist", split="train", data_dir=tmp_path)
+    with pytest.raises(SourceError, match=r"expected the prepared data set at .*mnist.*`download: true` makes it"):
+        filled(tmp_path, builder="mnist", split="train", data_dir=tmp_path)
     with pytest.raises(SourceError, match="split/class/file at"):
         opened(image_folder=tmp_path / "none", split="train")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from text.texts import Run
 
-from pipelines.native import to_numpy
+from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Step
 
@@ -24,7 +24,7 @@ def run() -> Run:
     def each(framework: str, step: Step, values: Sequence[Any], spec: Spec = TEXT) -> list[Any]:
         kernel, out = step.bind(framework, spec), step.out_spec(spec)
         if framework == "torch":
-            return [_lists(to_numpy(kernel(value), out)) for value in values]
+            return [_lists(to_numpy(kernel(to_native(value, spec, framework)), out)) for value in values]
         import tensorflow as tf
 
         if spec == TEXT:

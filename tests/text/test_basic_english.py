@@ -47,7 +47,8 @@ def test_hard_texts(
 
 @cache
 def bound(framework: str) -> Kernel:
-    return BasicEnglish().bind(framework, TEXT)
+    kernel: Kernel = BasicEnglish().bind(framework, TEXT)
+    return kernel
 
 
 @given(texts=st.one_of(TEXTS, st.lists(MARKUP, min_size=1, max_size=30)))

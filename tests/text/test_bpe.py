@@ -49,7 +49,8 @@ def bound(framework: str, hidden: bool) -> Kernel:
     with pytest.MonkeyPatch.context() as patch:
         if hidden:
             patch.setattr(_library, "why_not", no_library)
-        return Bpe(**EXAMPLE).bind(framework, TEXT)
+        kernel: Kernel = Bpe(**EXAMPLE).bind(framework, TEXT)
+        return kernel
 
 
 @given(texts=TEXTS)

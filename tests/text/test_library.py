@@ -45,10 +45,14 @@ def test_the_companion_library_is_what_runs(
     asked: list[str] = []
 
     def tokenizers(self: object) -> object:
-        return lambda text: asked.append(text) or [0]
+        def ids(text: str) -> list[int]:
+            asked.append(text)
+            return [0]
+
+        return ids
 
     monkeypatch.setattr(cls, "_tokenizers", tokenizers)
-    text = "A red circle, isn't it? Größer"
+    text = "A red circle, isn't it? Schön"
 
     def ask() -> list[str]:
         asked.clear()

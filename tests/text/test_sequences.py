@@ -97,9 +97,9 @@ def test_batches_of_fixed_length(framework: str) -> None:
 
 
 def test_a_longer_sequence_is_not_padded(framework: str) -> None:
-    with pytest.raises(Exception, match="longer than 3 tokens; put text.truncate before"):
+    with pytest.raises(Exception, match=r"longer than 3 tokens; put text\.truncate before"):
         apply(framework, Pad(length=3), np.arange(4))
-    with pytest.raises(Exception, match="longer than 3 tokens; put text.truncate before"):
+    with pytest.raises(Exception, match=r"longer than 3 tokens; put text\.truncate before"):
         apply(framework, Pad(length=3), list("abcd"), TOKENS)
 
 

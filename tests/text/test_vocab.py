@@ -34,14 +34,16 @@ def lines(path: Path) -> list[str]:
 
 
 @given(values=WORDS, minimum=st.integers(1, 4), size=st.none() | st.integers(3, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_fit_builds_what_torchtext_builds(
     tmp_path_factory: pytest.TempPathFactory, values: list[list[str]], minimum: int, size: int | None
 ) -> None:
     path = tmp_path_factory.mktemp("vocab") / "words.txt"
     step = Vocab(file=path, special=("<pad>",), size=size, minimum_count=minimum)
-    expected = reference(values, specials=["<unk>", "<pad>"], min_freq=minimum, max_tokens=size)
-    if len(expected) == 2 and size != 2:
+    # torchtext lets a special token that occurs in the records take two of the places
+    others = [[word for word in words if word[0] != "<"] for words in values]
+    expected = reference(others, specials=["<unk>", "<pad>"], min_freq=minimum, max_tokens=size)
+    if len(expected) == 2:
         with pytest.raises(UserError, match="no token occurs"):
             step.fit(values)
         return
@@ -52,7 +54,7 @@ def test_fit_builds_what_torchtext_builds(
 def test_fit_on_real_tokens_and_look_up(framework: str, run: Run, tmp_path: Path, news: list[str]) -> None:
     tokens = run("torch", BasicEnglish(), news[:1500])
     step = Vocab(file=tmp_path / "deep" / "words.txt", size=2000, minimum_count=2)
-    assert isinstance(step, Fitted)
+    assert issubclass(Vocab, Fitted)  # what `pipelines fit` looks for
     assert not step.is_fitted()
     with pytest.raises(SpecError, match="pipelines fit CONFIG"):
         step.out_spec(TOKENS)
@@ -98,8 +100,8 @@ def test_a_failed_fit_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
     step = Vocab(file=path)
     step.fit([["old"]])
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    for values, message in (([], "no token occurs"), ([["a\nb"]], "does not fit on a line"), ([[""]], "does not fit")):
-        with pytest.raises(UserError, match=message):
+    for values in ([], [["<unk>"]], [["a\nb", "c\r", "\0", ""]]):
+        with pytest.raises(UserError, match="no token occurs"):
             step.fit(values)
     with pytest.raises(UserError, match="size=1 must be >= 2"):
         Vocab(file=path, special=("<pad>",), size=1).fit([["a"]])

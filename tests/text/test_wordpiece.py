@@ -69,7 +69,8 @@ def bound(framework: str, lower: bool, hidden: bool) -> Kernel:
     with pytest.MonkeyPatch.context() as patch:
         if hidden:
             patch.setattr(_library, "why_not", no_library)
-        return Wordpiece(vocabulary=EXAMPLE, lower=lower).bind(framework, TEXT)
+        kernel: Kernel = Wordpiece(vocabulary=EXAMPLE, lower=lower).bind(framework, TEXT)
+        return kernel
 
 
 @pytest.mark.parametrize("lower", [True, False])
