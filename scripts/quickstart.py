@@ -60,6 +60,8 @@ def main() -> int:
                 summaries = []
                 for framework in FRAMEWORKS:
                     progress.update(task, description=f"{config} on {framework}")
+                    if not console.is_terminal:  # where no bar can move
+                        console.print(f"{config} on {framework} ...")
                     summaries.append(run(config, framework, out / config / framework))
                     progress.advance(task)
                 found = compare_outputs(*(out / config / framework for framework in FRAMEWORKS))
@@ -78,6 +80,8 @@ def main() -> int:
         code, words = e.args
         console.print(words, markup=False, highlight=False)
         return int(code)
+    except KeyboardInterrupt:
+        return 130
     except PipelineError as e:
         console.print(str(e), markup=False, highlight=False)
         return e.exit_code

@@ -53,7 +53,7 @@ LOADERS = {
     "runtime.keras_objects": "tensorflow",
     "runtime._wire": "tensorflow",
 }
-IMPORT_SECONDS = 2.0  # of processor time; about 0.3 on an idle machine, most of it pydantic
+IMPORT_SECONDS = 2.0  # of processor time: 1.1 were measured on a busy machine; loading a framework takes 2.6 or more
 
 
 def module_name(file: Path) -> str:

@@ -7,19 +7,18 @@ others are HOST, which means libsndfile on both frameworks. Files that are evide
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import unpack_from
 
 from pipelines.audio import _mp3
+from pipelines.audio._crc import flac_frames_whole, ogg_crc32
 from pipelines.errors import RecordError
 
 _MOST_CHANNELS = 16
 _SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # behind the 2-byte tag of a WAVE_FORMAT_EXTENSIBLE
 _STREAMED = 0x7FFF0000  # a data chunk of at least this size was written by a program that could not seek back
 _CHUNKS = (b"fmt ", b"fact", b"PEAK", b"LIST", b"JUNK")  # before the sound; libsndfile may stop at others
-_MIRROR = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 
 
 class Kind(IntEnum):
@@ -131,6 +130,8 @@ def _flac(data: bytes) -> Header:
     kind = {8: Kind.FLAC_8, 16: Kind.FLAC_16, 24: Kind.FLAC_24}.get(bits, Kind.HOST)
     if kind == Kind.HOST or not frames or not any(md5):
         return HOST  # a streamed FLAC tells no length; tensorflow-io then gives 0 samples
+    if not flac_frames_whole(data[at:]):
+        return HOST  # some damage keeps tensorflow-io busy for ever
     return Header(kind, packed >> 44, (packed >> 41 & 7) + 1, frames, md5.hex().encode())
 
 
@@ -168,7 +169,7 @@ def _ogg(data: bytes) -> Header:
         flags, place = data[at + 5], unpack_from("<q", data, at + 6)[0]
         sequence, check = unpack_from("<II", data, at + 18)
         page = data[at : at + 22] + bytes(4) + data[at + 26 : stop]
-        if _ogg_crc(page) != check:  # decoders would leave the page's sound out
+        if ogg_crc32(page) != check:  # decoders would leave the page's sound out
             raise RecordError(f"the file is damaged: the checksum of its Ogg page {count} is wrong")
         plain = plain and data[at + 14 : at + 18] == serial and sequence == count
         plain = plain and bool(flags & 2) == (count == 0) and bool(flags & 4) == (stop == len(data))
@@ -184,12 +185,6 @@ def _ogg(data: bytes) -> Header:
     if not plain or at != len(data) or data[28:35] != b"\x01vorbis" or not known or granule <= 0:
         return HOST
     return Header(Kind.VORBIS, unpack_from("<I", data, 40)[0], data[39], granule)
-
-
-def _ogg_crc(page: bytes) -> int:
-    """Ogg's CRC-32: zlib's polynomial with the bits in the other order, and without the inversions."""
-    mirrored = zlib.crc32(page.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_MIRROR), "big")
 
 
 def _mpeg(data: bytes) -> Header:

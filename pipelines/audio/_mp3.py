@@ -6,10 +6,8 @@ Source: ISO/IEC 11172-3 and 13818-3 (frame headers); the Xing/Info and LAME tags
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
-import numpy.typing as npt
+from pipelines.audio._crc import crc16
 
 _KBPS = {
     3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -138,36 +136,7 @@ def is_whole(data: bytes, s: Stream) -> bool:
     """Whether the encoder's checksum of everything behind the first frame is right."""
     own = _tag_end(data, s.start + s.first.tag_offset)
     told = int.from_bytes(data[own + 32 : own + 34], "big")
-    return _crc16(data[s.start + s.first.size : s.stop]) == told
-
-
-_LANE = 256
-
-
-@cache
-def _crc_tables() -> tuple[npt.NDArray[np.uint16], list[int], list[int]]:
-    """One byte's step of the CRC, and what _LANE zero bytes make of its low and of its high byte."""
-    step = np.arange(256, dtype=np.uint16)
-    for _ in range(8):
-        step = (step >> 1) ^ np.where(step & 1, np.uint16(0xA001), np.uint16(0))
-    far = np.concatenate([np.arange(256, dtype=np.uint16), np.arange(256, dtype=np.uint16) << 8])
-    for _ in range(_LANE):
-        far = (far >> 8) ^ step[far & 255]
-    return step, far[:256].tolist(), far[256:].tolist()
-
-
-def _crc16(data: bytes) -> int:
-    """CRC-16 of polynomial 0x8005, mirrored, from 0. Linear, so lanes of the data are run side by side and joined."""
-    step, low, high = _crc_tables()
-    padded = np.frombuffer(data.rjust(-(-len(data) // _LANE) * _LANE, b"\0"), np.uint8)  # zeros in front change nothing
-    lanes = np.ascontiguousarray(padded.reshape(-1, _LANE).T).astype(np.uint16)
-    crc = np.zeros(lanes.shape[1], np.uint16)
-    for column in lanes:
-        crc = (crc >> 8) ^ step[(crc ^ column) & 255]
-    total = 0
-    for lane in crc.tolist():
-        total = low[total & 255] ^ high[total >> 8] ^ lane
-    return total
+    return crc16(data[s.start + s.first.size : s.stop]) == told
 
 
 def is_tagged(data: bytes, s: Stream) -> bool:

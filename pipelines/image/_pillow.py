@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipelines.errors import RecordError
 from pipelines.image._header import check_size
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs as errors on stderr, it also raises
 
 Picture = npt.NDArray[np.uint8]
 Mode = Literal["rgb", "gray", "rgba"]

@@ -47,7 +47,7 @@ class Decode(Step):
     `mode` "rgb" and "gray" drop transparency, they do not blend it with a colour; "rgba" keeps it, 255 where
     the file has none. Gray is (19595 R + 38470 G + 7471 B + 32768) >> 16 of the RGB picture. 16-bit samples keep
     their upper 8 bits; 32-bit ones fail. Of several frames or pages the first is taken. `orientation` "apply",
-    the default, turns the picture as its EXIF tag says, since that is what people see and annotate; "ignore"
+    the default, turns the picture as its EXIF (or XMP) says, since that is what people see and annotate; "ignore"
     leaves the rows as they are stored, as torchvision and TensorFlow do by themselves.
     A file that is empty, cut off, damaged, unknown, above `max_pixels` or with a side above `max_side` pixels fails
     its record; sizes are checked before decoding.

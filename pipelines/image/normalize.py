@@ -46,7 +46,7 @@ class Normalize(Step):
         mean, inverse = self.constants(channels or 1)
         ends = (np.array([[0.0], [1.0]], np.float32) - mean) * inverse
         limits = None if x.dtype == "float32" and x.range is None else (float(ends.min()), float(ends.max()))
-        return x.but(dtype="float32", range=limits)
+        return x.but(dtype="float32", unit=x.unit if self.only_scales else "", range=limits)
 
     @property
     def only_scales(self) -> bool:

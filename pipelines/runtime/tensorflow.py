@@ -137,6 +137,8 @@ class TensorflowEngine(Engine):
             data = data.apply(tf.data.experimental.prefetch_to_device(f"/{self.device}", AHEAD))
         return data
 
+    # kernels hold no Python control flow on tensors, and AutoGraph would take most of the start-up
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def _make(
         self, run: tf.Tensor, start: tf.Tensor, positions: tf.Tensor, indices: tf.Tensor, draws: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:

@@ -18,6 +18,7 @@ from pipelines.errors import RecordError, SourceError
 Row = Mapping[str, Any] | RecordError
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 ROWS_AT_ONCE = 512
+LONGEST_CELL = 1 << 30  # Python's own limit, 128 KiB, is less than a long document
 
 
 def format_of(path: Path) -> str:
@@ -53,6 +54,7 @@ def rows_of(path: Path, columns: Sequence[str] | None, header: bool) -> Iterator
 
 def _separated(file: TextIO, form: str, columns: Sequence[str] | None, header: bool, path: Path) -> Iterator[Row]:
     """CSV is quoted as RFC 4180 says; TSV has no quotes, its lines and tabs are all there is."""
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
     reader = csv.reader(file, strict=True) if form == "csv" else _tabs(file)
     names = columns
     if header:

@@ -241,7 +241,7 @@ def check_threads(case: Case, framework: str) -> None:
     bound = case.bound(framework)
     alone = [bound.run(record) for record in case.records]
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(bound.run, case.records[i]) for i in [*range(len(alone))] * 4]
+        jobs = [pool.submit(bound.run, case.records[i]) for i in [*range(len(alone))] * 2]
         for i, job in enumerate(jobs):
             n = i % len(alone)
             compare(job.result(), alone[n], Identical(), f"record {n}, two threads against one")

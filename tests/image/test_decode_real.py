@@ -16,7 +16,7 @@ from pipelines.image.decode import Decode
 from pipelines.spec import BYTES
 
 FOLDERS = ("image_hardcases_pillow", "image_dali_formats", "image_torchvision_assets", "image_imagenet_sample")
-MOST = 120  # files of a folder of plain photos: more of the same prove nothing more
+MOST = 30  # files of a folder of plain photos: more of the same prove nothing more
 # what is refused although Pillow alone would give something, each as the class docstring says
 REFUSED = ("its samples are 32-bit", "unknown format", "the picture is ", "cut off", "damaged")
 

@@ -420,9 +420,14 @@ def test_a_finished_store_is_read_without_any_framework(
     assert done.stdout.split() == ["8", "7600", "7", "500"]
 
 
-def test_the_check_for_frameworks_can_fail() -> None:
+def test_the_check_for_frameworks_can_fail(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").touch()  # any module of that name will do, and loads at once
     done = subprocess.run(
-        [sys.executable, "-c", SUBPROCESS, "[]", "torch"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", SUBPROCESS, "[]", "torch"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert "loaded ['torch']" in done.stderr

@@ -94,7 +94,7 @@ def test_lhotse_manifests(data: Path) -> None:
 
 
 def test_quotes_newlines_and_commas_in_cells(tmp_path: Path) -> None:
-    cells = [["a,b", 'say "x"', "two\nlines"], ["", " ", "\r\n"], ["é", "猫", "😀"]]
+    cells = [["a,b", 'say "x"', "two\nlines"], ["", " ", "\r\n"], ["é", "猫", "😀"], ["long " * 100_000, "", ""]]
     with (tmp_path / "x.csv").open("w", newline="", encoding="utf-8-sig") as file:
         csv.writer(file).writerows([["p", "q", "r"], *cells])
     assert rows(opened(tmp_path / "x.csv")) == [tuple(row) for row in cells]
@@ -153,7 +153,7 @@ def test_types_of_jsonl(tmp_path: Path) -> None:
     np.testing.assert_array_equal(second["box"], [4, 5, 6.5])
     assert first["box"].dtype == second["box"].dtype == np.float64
     assert (first["words"], second["words"], second["any"].shape) == (["a"], [], (0,))
-    np.testing.assert_array_equal(first["deep.x"], [[1.5, 2], [3, 4]])
+    np.testing.assert_array_equal(first["deep.x"], [[1.5, 2.0], [3.0, 4.0]])
     assert (second["deep.x"], first["rag"], second["rag"]) == (None, None, "[[1], []]")
 
 

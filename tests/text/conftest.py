@@ -15,6 +15,13 @@ from text.texts import Run
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Step
+from pipelines.text import _library
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    """torchtext is loaded as the steps load it: without its notice that it has ended."""
+    assert _library.usable("torchtext")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from text.texts import Run
+from text.texts import TEXT_OPS, Run
 from tokenizers import BertWordPieceTokenizer
 
 from pipelines.errors import SpecError
@@ -49,12 +49,9 @@ def test_together_they_are_torchtexts_transforms(framework: str, sequence: list[
     assert spec.is_fixed
 
 
-def test_together_they_are_berts_input_and_keras_nlps_packer(
+def test_together_they_are_berts_input(
     framework: str, files: Path, run: Run, naughty: list[str], news: list[str]
 ) -> None:
-    import keras_nlp
-    import tensorflow as tf
-
     path = files / "bert_base_uncased_vocab.txt"
     texts = [*naughty[:200], *news[:200]]
     value: list[Any] = texts
@@ -66,15 +63,25 @@ def test_together_they_are_berts_input_and_keras_nlps_packer(
         Pad(length=48),
     ):
         value, spec = run(framework, step, value, spec), step.out_spec(spec)
-
     oracle = BertWordPieceTokenizer(str(path))
     oracle.enable_truncation(48)
     oracle.enable_padding(length=48)
     assert value == [encoding.ids for encoding in oracle.encode_batch(texts)]
 
-    plain = BertWordPieceTokenizer(str(path)).encode_batch(texts, add_special_tokens=False)
-    packer = keras_nlp.layers.StartEndPacker(48, start_value=101, end_value=102, pad_value=0)
-    assert value == packer(tf.ragged.constant([encoding.ids for encoding in plain])).numpy().tolist()
+
+@pytest.mark.parametrize("length", [3, 8] if TEXT_OPS else [])
+def test_together_they_are_keras_nlps_packer(length: int) -> None:
+    import keras_nlp
+    import tensorflow as tf
+
+    sequences = [[], [5], [5, 6, 7, 8, 9, 10, 11]]
+    packer = keras_nlp.layers.StartEndPacker(length, start_value=101, end_value=102, pad_value=7)
+    for sequence in sequences:
+        value: Any = np.array(sequence, dtype=np.int64)
+        spec = IDS
+        for step in (Truncate(length=length - 2), AddTokens(begin=101, end=102), Pad(length=length, value=7)):
+            value, spec = apply("tensorflow", step, value, spec), step.out_spec(spec)
+        assert value.tolist() == packer(tf.constant(sequence, tf.int64)).numpy().tolist()
 
 
 def test_tokens(framework: str) -> None:

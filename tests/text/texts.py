@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
+TEXT_OPS = sys.version_info < (3, 12)
+"""Whether tensorflow-text and keras-nlp exist for this Python beside this TensorFlow."""
 Run = Callable[..., list[Any]]
 """The fixture `run`: (framework, step, values, spec) to what the step gives for each value."""
 
