@@ -76,7 +76,8 @@ def bind_torch(x: Spec, method: Method, antialias: bool) -> Kernel:
         return (pictures + 0.5).floor().clamp(0, 255) if levels else pictures
 
     def smooth(pictures: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        if not own_cubic and (not levels or pictures.device.type == "cpu"):
+        dot = height == width == 1  # torch 2.3 fails an assertion on three levels in one pixel
+        if not own_cubic and not dot and (not levels or pictures.device.type == "cpu"):
             # called here and not through torchvision, which on some CPUs rounds uint8 only once
             flat = pictures.reshape(-1, *pictures.shape[-3:])
             resized: torch.Tensor = F.interpolate(flat, (height, width), mode=method, antialias=antialias)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
@@ -15,6 +16,7 @@ from pipelines.step import Example, Kernel, Levels, Step
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+TRIES = 7
 
 
 class Crop(Step):
@@ -27,10 +29,10 @@ class Crop(Step):
     even. "random": top = u (in_height - height + 1) - 1/2, rounded, each place as likely as any other; serving
     takes the centre. A smaller picture fails its record, or with `pad` gets zeros, evenly on both sides.
     "resized": a part with `scale` of the picture's area and a `ratio` of width to height (its logarithm is drawn
-    evenly) is scaled to `size` as image.resize does. Where torchvision would draw again, since the part does not
-    fit, the ratio is drawn from those that fit; when none does, the nearest ratio is taken and the area shrinks.
-    Serving takes the largest part of the middle ratio at the centre.
-    Source: torchvision.transforms.v2 CenterCrop, RandomCrop, RandomResizedCrop; tf.image.crop_to_bounding_box.
+    evenly) is scaled to `size` as image.resize does: the first of 7 drawn parts that fits, else the last one made
+    smaller. Serving takes the largest part of the middle ratio at the centre.
+    Source: torchvision.transforms.v2 CenterCrop, RandomCrop, RandomResizedCrop, which draws 10 times and then
+    takes the centre; tf.image.crop_to_bounding_box.
     """
 
     size: Side | tuple[Side, Side]
@@ -42,7 +44,7 @@ class Crop(Step):
     antialias: bool = True
 
     agreement: ClassVar = Levels(1, 0.005, real=5e-5, why='"resized" is as close as image.resize; else values move')
-    serving: ClassVar = (0.5, 0.5, 1.0, 0.5)
+    serving: ClassVar = (0.5, 0.5, *[1.0] * TRIES, *[0.5] * TRIES)
     examples: ClassVar = (
         Example(picture(), {"size": [9, 7]}),
         Example(picture(), {"size": [20, 24], "pad": True}),
@@ -71,8 +73,8 @@ class Crop(Step):
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     def variates(self) -> int:
-        # top, left, area, ratio: a random crop uses two, four cost the same (one block of Philox)
-        return 0 if self.where == "centre" else 4
+        # top, left, an area and a ratio for each try; "random" leaves those alone, so that one `serving` does
+        return 0 if self.where == "centre" else 2 + 2 * TRIES
 
     def out_spec(self, x: Spec) -> Spec:
         resized = self.where == "resized"
@@ -84,33 +86,34 @@ class Crop(Step):
         height, width = self.sides
         return x.but(axes=(*x.axes[:-3], Axis("height", height), Axis("width", width), x.axes[-1]))
 
-    def place(self, xp: Any, height: Any, width: Any, draw: Any) -> tuple[Any, Any, Any, Any]:
-        """Top, left, height and width of the part of a picture, as whole float64 numbers.
-
-        `xp` is the framework's module of float64 functions, `height` and `width` are float64 scalars of it,
-        `draw` float64[..., 4] or None for the centre: one formula, so that both frameworks take the same part.
-        """
-        zero = height * 0 if draw is None else draw[..., 0] * 0
-        down, across = (zero + 0.5, zero + 0.5) if draw is None else (draw[..., 0], draw[..., 1])
+    def boxes(self, height: float, width: float, draw: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.int64]:
+        """Top, left, height and width of the part to take, int64[..., 4], of a picture; both frameworks ask here."""
+        height, width = float(height), float(width)  # TensorFlow hands int32, whose product might not fit
+        rows = np.full(2, 0.5) if draw is None else draw
         if self.where == "resized":
-            tall, wide = self.part(xp, height, width, draw[..., 2], draw[..., 3])
+            tall, wide = self._part(height, width, rows[..., 2 : TRIES + 2], rows[..., TRIES + 2 :])
         else:
-            tall, wide = zero + self.sides[0], zero + self.sides[1]
-        return xp.round(down * (height - tall + 1) - 0.5), xp.round(across * (width - wide + 1) - 0.5), tall, wide
+            tall, wide = (np.full(rows.shape[:-1], side) for side in self.sides)
+        top = np.rint(rows[..., 0] * (height - tall + 1) - 0.5)
+        left = np.rint(rows[..., 1] * (width - wide + 1) - 0.5)
+        return np.asarray(np.stack([top, left, tall, wide], -1), np.int64)
 
-    def part(self, xp: Any, height: Any, width: Any, u_area: Any, u_ratio: Any) -> tuple[Any, Any]:
-        """Height and width of a random part."""
-        area = height * width * (self.scale[0] + u_area * (self.scale[1] - self.scale[0]))
-        lowest, highest = (area * 0 + math.log(r) for r in self.ratio)
-        # a part of this area fits in the picture when its log-ratio is within [low, high]
-        low = xp.maximum(xp.log(area / height**2), lowest)
-        high = xp.minimum(xp.log(width**2 / area), highest)
-        ratio = low + u_ratio * xp.maximum(high - low, area * 0)
-        ratio = xp.exp(xp.minimum(xp.maximum(ratio, lowest), highest))
-        area = xp.minimum(area, xp.minimum(height**2 * ratio, width**2 / ratio))
-        return xp.maximum(xp.round(xp.sqrt(area / ratio)), area * 0 + 1), xp.maximum(
-            xp.round(xp.sqrt(area * ratio)), area * 0 + 1
-        )
+    def _part(
+        self, height: float, width: float, areas: npt.NDArray[np.float64], ratios: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Height and width of a random part: the first of the tries that fits."""
+        area = height * width * (self.scale[0] + areas * (self.scale[1] - self.scale[0]))
+        low, high = np.log(self.ratio)
+        ratio = np.exp(low + ratios * (high - low))
+        room = np.minimum(height**2 * ratio, width**2 / ratio)[..., -1:]
+        area = np.concatenate([area, np.minimum(area[..., -1:], room)], -1)
+        ratio = np.concatenate([ratio, ratio[..., -1:]], -1)
+        tall, wide = np.rint(np.sqrt(area / ratio)), np.rint(np.sqrt(area * ratio))
+        fits = (tall >= 1) & (tall <= height) & (wide >= 1) & (wide <= width)
+        fits[..., -1] = True
+        first = fits.argmax(-1)[..., None]
+        tall, wide = (np.maximum(np.take_along_axis(side, first, -1)[..., 0], 1) for side in (tall, wide))
+        return tall, wide
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
@@ -133,8 +136,8 @@ class Crop(Step):
                 raise RecordError(f"the picture is {height} x {width}, smaller than the crop of {tall} x {wide}")
             if not height or not width:
                 raise RecordError("the picture has no pixels")
-            sides = torch.tensor(pictures.shape[-2:], dtype=torch.float64)
-            boxes = torch.stack(self.place(torch, sides[0], sides[1], draw), -1).long()
+            height, width = pictures.shape[-2:]
+            boxes = self.boxes(height, width, None if draw is None else draw.numpy())
             if boxes.ndim == 1:
                 return cut(pictures, boxes.tolist())
             rows = pictures.reshape(-1, *pictures.shape[-3:])
@@ -167,12 +170,13 @@ class Crop(Step):
                 pictures = padded(pictures)
             elif resize is None:
                 tf.debugging.assert_greater_equal(size, [tall, wide], "the picture is smaller than the crop")
-            height, width = tf.unstack(tf.cast(tf.shape(pictures)[-3:-1], tf.float64))
-            boxes = tf.cast(tf.stack(self.place(tf.math, height, width, draw), -1), tf.int32)
+            shape = tf.shape(pictures)
+            boxes = tf.numpy_function(self.boxes, [shape[-3], shape[-2], *([] if draw is None else [draw])], tf.int64)
+            boxes.set_shape([4] if draw is None else [*draw.shape[:-1], 4])
+            boxes = tf.cast(boxes, tf.int32)
             if len(boxes.shape) == 1:
                 parts = cut(pictures, boxes)
             else:
-                shape = tf.shape(pictures)
                 rows = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
                 one = tf.TensorSpec([tall, wide, x.size("channel")], pictures.dtype)
                 parts = tf.map_fn(lambda row: cut(*row), (rows, tf.reshape(boxes, [-1, 4])), fn_output_signature=one)

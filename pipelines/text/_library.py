@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-INSTEAD = {"torchtext": "tokenizers", "tensorflow_text": "tokenizers", "keras_nlp": "tokenizers"}
-"""Each companion library, and the library that gives the same ids where it cannot be loaded."""
+INSTEAD = {"torchtext": "tokenizers", "tensorflow_text": "tokenizers", "keras_nlp": "tensorflow"}
+"""Each companion library of the text steps, and what gives the same values where it cannot be loaded."""
 
 
 @cache

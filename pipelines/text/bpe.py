@@ -6,7 +6,7 @@ import json
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pipelines.errors import SpecError
 from pipelines.spec import TEXT, Spec
@@ -15,7 +15,7 @@ from pipelines.text import _library
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import read, text_of
 from pipelines.text._pieces import Ids, by_pieces
-from pipelines.text._seams import ids, routed
+from pipelines.text._seams import ids
 
 _FOLDER = Path(__file__).parent / "_example"
 # GPT-2's own cuts; on settled characters these classes of `re` are its letters, numbers and white space
@@ -33,10 +33,10 @@ class Bpe(Step):
     `encoder` (encoder.json) gives the ids. Nothing is unknown, nothing is added, and
     <|endoftext|> in the text is text.
 
-    Source: Radford et al. 2019; equals tokenizers.ByteLevelBPETokenizer on every text. torchtext
-    GPT2BPETokenizer is wrong on white space beyond ASCII and on spaces before a contraction, keras_nlp
-    BytePairTokenizer also on NUL, line breaks and U+096C: the first gets pieces of settled
-    characters, the second texts of settled characters without line breaks, tokenizers the others.
+    Source: Radford et al. 2019; equals tokenizers.ByteLevelBPETokenizer on every text. torchtext's
+    GPT2BPETokenizer is wrong on white space beyond ASCII and on spaces before a contraction, so it gets
+    pieces of settled characters, and tokenizers the other texts. keras_nlp's BytePairTokenizer is wrong
+    on NUL, line breaks and U+096C and over ten times slower, so tokenizers serves TensorFlow.
     """
 
     encoder: ConfigPath
@@ -103,21 +103,8 @@ class Bpe(Step):
         return lambda piece: list(model.encode(piece))
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
-        host_ids = self._tokenizers()
-        host = host_tensorflow(self._host(host_ids, host_ids), x, self.out_spec(x))
-        if not _library.usable("tensorflow_text", "keras_nlp"):
-            return host
-        import tensorflow as tf
-        from keras_nlp.tokenizers import BytePairTokenizer
-
-        encoder, merges = self._read()
-        tokenizer = BytePairTokenizer(encoder, [" ".join(pair) for pair in merges])
-        tokenize = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-
-        def in_graph(text: Any) -> Any:
-            return tf.cast(tokenize(text), tf.int64)
-
-        return routed(f"{character_class(settled() | {' '})}*", in_graph, host)
+        text_ids = self._tokenizers()
+        return host_tensorflow(self._host(text_ids, text_ids), x, self.out_spec(x))
 
 
 @cache

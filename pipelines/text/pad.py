@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from pydantic import Field
 from pipelines.errors import RecordError, SpecError
 from pipelines.spec import Axis, Spec
 from pipelines.step import Example, Identical, Kernel, Step
+from pipelines.text._library import usable
 from pipelines.text._seams import TOKENS, filled, ids, need_sequence
 
 
@@ -21,7 +23,8 @@ class Pad(Step):
     `value` is an id on ids (0 when left out) and a token on tokens ("<pad>" when left out). A longer
     sequence fails the record: put text.truncate before this step.
 
-    Source: torchtext.transforms.PadTransform, which leaves longer ones as they are; tf.concat.
+    Source: torchtext.transforms.PadTransform, which leaves longer ones as they are;
+    keras_nlp.layers.StartEndPacker, which cuts them.
     """
 
     length: Annotated[int, Field(ge=1)]
@@ -72,12 +75,31 @@ class Pad(Step):
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
 
-        value = self._fill(x)
+        packed = self._packer(x)
 
         def kernel(sequence: Any) -> Any:
             more = self.length - tf.shape(sequence)[-1]
             with tf.control_dependencies([tf.debugging.Assert(more >= 0, [self._too_long()])]):
-                padded = tf.concat([sequence, filled(sequence, tf.maximum(more, 0), value)], -1)
-            return tf.ensure_shape(padded, [*padded.shape[:-1], self.length])
+                padded = packed(tf.identity(sequence))
+            return tf.ensure_shape(padded, [*sequence.shape[:-1], self.length])
 
         return kernel
+
+    def _packer(self, x: Spec) -> Callable[[Any], Any]:
+        """[..., token] to [..., length], for sequences that are not longer."""
+        import tensorflow as tf
+
+        value = self._fill(x)
+        if usable("keras_nlp"):
+            from keras_nlp.layers import StartEndPacker
+
+            dtype = x.dtype if x.is_numeric else "string"
+            packer = StartEndPacker(self.length, pad_value=value, dtype=dtype)
+
+            def packed(sequence: Any) -> Any:
+                leading = tf.shape(sequence)[:-1]
+                rows = tf.reshape(sequence, [tf.reduce_prod(leading), tf.shape(sequence)[-1]])
+                return tf.reshape(packer(rows), tf.concat([leading, [self.length]], 0))
+
+            return packed
+        return lambda sequence: tf.concat([sequence, filled(sequence, self.length - tf.shape(sequence)[-1], value)], -1)

@@ -40,7 +40,7 @@ def test_the_tables_of_sources_and_outputs_are_complete() -> None:
 
 def test_every_command_is_shown_and_exists() -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    shown = set(re.findall(r"^pipelines (\w+)", "\n".join(blocks("")), re.MULTILINE))
+    shown = set(re.findall(r"^pipelines (\w+)", README, re.MULTILINE))
     assert shown == known
 
 

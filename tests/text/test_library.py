@@ -38,8 +38,9 @@ def test_every_companion_library_works_in_the_full_stack() -> None:
     assert {name for name in _library.INSTEAD if not _library.usable(name)} == missing
 
 
-@pytest.mark.parametrize("cls", [Wordpiece, Bpe])
-@pytest.mark.parametrize("engine", ["torch", *["tensorflow"] * TEXT_OPS])
+@pytest.mark.parametrize(
+    ("engine", "cls"), [("torch", Wordpiece), ("torch", Bpe), *[("tensorflow", Wordpiece)] * TEXT_OPS]
+)
 def test_the_companion_library_is_what_runs(
     engine: str, cls: type[Wordpiece] | type[Bpe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
