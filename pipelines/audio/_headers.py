@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from struct import unpack_from
 
-from pipelines.audio import _mp3
-from pipelines.audio._crc import flac_frames_whole, ogg_crc32
+from pipelines.audio import _flac, _mp3
+from pipelines.audio._crc import ogg_crc32
 from pipelines.errors import RecordError
 
 _MOST_CHANNELS = 16
@@ -56,7 +56,7 @@ def inspect(data: bytes) -> Header:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _wav(data)
     if data[:4] == b"fLaC":
-        return _flac(data)
+        return _flac_header(data)
     if data[:4] == b"OggS":
         return _ogg(data)
     if data[:3] == b"ID3" or (data[:1] == b"\xff" and len(data) > 4):
@@ -111,48 +111,12 @@ def _chunks_fit(data: bytes, at: int) -> bool:
     return at == len(data)
 
 
-def _flac(data: bytes) -> Header:
-    if len(data) < 42 or data[4] & 0x7F or data[5:8] != b"\0\0\x22":
+def _flac_header(data: bytes) -> Header:
+    found = _flac.whole(data)
+    kind = {8: Kind.FLAC_8, 16: Kind.FLAC_16, 24: Kind.FLAC_24}.get(found.bits) if found else None
+    if not found or not kind:
         return HOST
-    at, last = 4, False
-    while not last and at + 4 <= len(data):
-        last, name, size = bool(data[at] & 0x80), data[at] & 0x7F, int.from_bytes(data[at + 1 : at + 4], "big")
-        if name > 4 or (name == 4 and not _comments_fit(data[at + 4 : at + 4 + size])):
-            return HOST  # libsndfile fails when a comment or a picture is damaged
-        at += 4 + size
-    if not last or data[at : at + 2] != b"\xff\xf8":  # the first frame, of blocks of one size
-        return HOST
-    packed, md5 = int.from_bytes(data[18:26], "big"), data[26:42]
-    least, most, block = *unpack_from(">HH", data, 8), _flac_block(data[at : at + 7])
-    if least != most or block > most or block != min(most, packed & (1 << 36) - 1):
-        return HOST  # tensorflow-io gives up on blocks larger than the header tells
-    bits, frames = (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
-    kind = {8: Kind.FLAC_8, 16: Kind.FLAC_16, 24: Kind.FLAC_24}.get(bits, Kind.HOST)
-    if kind == Kind.HOST or not frames or not any(md5):
-        return HOST  # a streamed FLAC tells no length; tensorflow-io then gives 0 samples
-    if not flac_frames_whole(data[at:]):
-        return HOST  # some damage keeps tensorflow-io busy for ever
-    return Header(kind, packed >> 44, (packed >> 41 & 7) + 1, frames, md5.hex().encode())
-
-
-def _comments_fit(block: bytes) -> bool:
-    """Whether the lengths in a Vorbis comment add up to the block: vendor, count, comments."""
-    at, left = 0, 1
-    while left and at + 4 <= len(block):
-        at, left = at + 4 + int.from_bytes(block[at : at + 4], "little"), left - 1
-        if at == 4 + int.from_bytes(block[:4], "little") and at + 4 <= len(block):
-            left, at = int.from_bytes(block[at : at + 4], "little"), at + 4
-    return not left and at == len(block)
-
-
-def _flac_block(head: bytes) -> int:
-    """Samples of a stream's first block, by its frame header; 0 when it cannot be told."""
-    if len(head) < 7:
-        return 0
-    code = head[2] >> 4
-    if code in (6, 7):  # told behind the frame's number, which is one byte here
-        return int.from_bytes(head[5:code], "big") + 1
-    return 192 if code == 1 else 576 << code - 2 if code < 6 and code else 256 << code - 8 if code > 7 else 0
+    return Header(kind, found.rate_hz, found.channels, found.frames, found.md5.hex().encode())
 
 
 def _ogg(data: bytes) -> Header:

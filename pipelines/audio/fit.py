@@ -21,6 +21,7 @@ class Fit(Step):
     `where` says which part of a longer waveform is kept and where a shorter one stands: at the "start", in
     the "centre" (an odd sample is cut or padded at the end), or at the "end".
     Centre: out[n] = x[n + floor((time - samples) / 2)] when cut; x[n - floor((samples - time) / 2)] when padded.
+    Source: torch.nn.functional.pad and tf.pad; equals librosa.util.fix_length for "start".
     """
 
     seconds: Annotated[float, Field(gt=0)] | None = None

@@ -40,36 +40,39 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
     blend = bool(np.any(fill))
     fills = torch_constant(np.full(x.size("channel") or 1, fill, np.float32)[:, None, None])
 
-    def nearest(pictures: torch.Tensor, columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def nearest(pictures: torch.Tensor, tall: int, wide: int, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
         count, channels, height, width = pictures.shape
+        across, down = (torch.arange(n, dtype=torch.float64, device=pictures.device) for n in (wide, tall))
+        columns, rows = sources(cosine.to(pictures.device), sine.to(pictures.device), across, down, height, width)
         across, down = (columns + 0.5).floor().long(), (rows + 0.5).floor().long()
         inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
         index = (down.clamp(0, height - 1) * width + across.clamp(0, width - 1)).flatten(1)
         found = pictures.flatten(2).gather(2, index[:, None].expand(count, channels, -1))
-        found = found.reshape(count, channels, *rows.shape[-2:])
-        return torch.where(inside[:, None], found, fills(pictures).to(pictures.dtype))
+        return torch.where(inside[:, None], found.reshape(count, channels, tall, wide), fills(pictures).to(found.dtype))
 
-    def bilinear(pictures: torch.Tensor, columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def bilinear(
+        pictures: torch.Tensor, tall: int, wide: int, cosine: torch.Tensor, sine: torch.Tensor
+    ) -> torch.Tensor:
         count, channels, height, width = pictures.shape
         values = pictures.to(torch.float32)
         if blend:
             values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
-        # grid_sample counts from -1 at the picture's left edge to 1 at its right one
-        grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1).to(torch.float32)
+        # grid_sample counts from the centre, in half widths and half heights
+        cosine, sine = cosine[:, None] * 2, sine[:, None] * 2
+        dx = torch.arange(wide, dtype=torch.float64) - (wide - 1) / 2
+        dy = torch.arange(tall, dtype=torch.float64) - (tall - 1) / 2
+        parts = (cosine * dx / width, sine * dy / width, sine * dx / height, cosine * dy / height)
+        x_dx, x_dy, y_dx, y_dy = (part.to(pictures.device, torch.float32) for part in parts)
+        grid = torch.empty(len(cosine), tall, wide, 2, device=pictures.device)
+        grid[..., 0] = x_dx[:, None, :] - x_dy[:, :, None]
+        grid[..., 1] = y_dx[:, None, :] + y_dy[:, :, None]
         values = F.grid_sample(values, grid.expand(count, -1, -1, -1), "bilinear", "zeros", align_corners=False)
         if blend:
             values, inside = values[:, :channels], values[:, channels:]
             values = values + (1 - inside) * fills(values)
         return (values + (0.5 + SLACK)).floor().clamp(0, 255).to(torch.uint8) if levels else values
 
-    warp = nearest if method == "nearest" else bilinear
-
-    def turn(pictures: torch.Tensor, tall: int, wide: int, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-        across, down = (torch.arange(size, dtype=torch.float64) for size in (wide, tall))
-        places = sources(cosine, sine, across, down, *pictures.shape[-2:])
-        return warp(pictures, *(place.to(pictures.device) for place in places))
-
-    return turn
+    return nearest if method == "nearest" else bilinear
 
 
 def bind_tensorflow(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tuple[float, ...]) -> Kernel:

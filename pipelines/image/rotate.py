@@ -89,6 +89,8 @@ class Rotate(Step):
         """Height and width of the smallest grid of whole pixels that holds the turned picture."""
         cosine, sine = map(abs, self.turn)
         tall, wide = cosine * height + sine * width, sine * height + cosine * width
+        if self.degrees % 90 == 0:  # type: ignore[operator]  # an angle; see turn
+            return ceil(tall), ceil(wide)
         around = 1e-9  # a corner that rounding puts past a pixel's edge needs no pixel
         return (
             ceil((height + tall) / 2 - around) - floor((height - tall) / 2 + around),

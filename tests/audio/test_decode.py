@@ -109,7 +109,6 @@ def test_wav_layouts_that_mislead_decoders(framework: str, run: Any, rng: np.ran
         "unknown before": riff(fmt, (b"zzzz", b"12345678"), data),
         "list behind": riff(fmt, data, (b"LIST", b"INFOabcd")),
         "odd list behind": riff(fmt, data, (b"LIST", b"INFOabc")),
-        "second sound behind": riff(fmt, data, (b"data", bytes(8))),
         "junk behind": riff(fmt, data) + b"\0\1junk junk",
         "streamed": riff(fmt, data, told=0xFFFFFFFF),
         "size of the file wrong": riff(fmt, data)[:4] + b"\0\0\0\0" + riff(fmt, data)[8:],
@@ -128,6 +127,7 @@ def test_wav_layouts_that_mislead_decoders(framework: str, run: Any, rng: np.ran
         ("absurd rate", riff((b"fmt ", pcm(1_092_676)), (b"data", bytes(64))), "1092676 Hz, expected 100 to 768000"),
         ("low rate", riff((b"fmt ", pcm(99)), (b"data", bytes(64))), "99 Hz"),
         ("cut", riff((b"fmt ", pcm()), (b"data", bytes(64)), told=128), "cut short"),
+        ("two sounds", riff((b"fmt ", pcm()), (b"data", bytes(64)), (b"data", bytes(8))), "cannot decode"),
         ("no channels", riff((b"fmt ", pcm(channels=0)), (b"data", bytes(64))), "cannot decode"),
         ("infinite", riff((b"fmt ", pcm(bits=32, tag=3)), (b"data", np.float32([0, np.inf]).tobytes())), "not finite"),
         ("no number", riff((b"fmt ", pcm(bits=32, tag=3)), (b"data", np.float32([np.nan]).tobytes())), "not finite"),
@@ -152,6 +152,19 @@ def test_max_seconds(framework: str, run: Any, errors: Any) -> None:
     claims = claims[:21] + b"\xf0\xff\xff\xff\xff" + claims[26:]  # a length of 48 days
     with pytest.raises(errors):
         run(KEEP, BYTES, claims, framework)
+
+
+def test_flac_that_tells_of_more_than_it_holds(framework: str, run: Any, rng: np.random.Generator, errors: Any) -> None:
+    """tensorflow-io alone never returns from such a file."""
+    raw = made(rng.uniform(-1, 1, 30000), name="FLAC")
+    assert inspect(raw).kind == Kind.FLAC_16
+    length = int.from_bytes(raw[22:26], "big")
+    assert length == 30000
+    for told in (300_000, 30_001):
+        claims = raw[:22] + told.to_bytes(4, "big") + raw[26:]
+        assert inspect(claims).kind == Kind.HOST
+        with pytest.raises(errors):
+            run(KEEP, BYTES, claims, framework)
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 44100])

@@ -21,7 +21,7 @@ MOST = 30  # files of a folder of plain photos: more of the same prove nothing m
 REFUSED = ("its samples are 32-bit", "unknown format", "the picture is ", "cut off", "damaged")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def files(data: Path) -> dict[str, bytes]:
     found = {}
     for folder in FOLDERS:
@@ -32,7 +32,7 @@ def files(data: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def decoded(files: dict[str, bytes], run: Any) -> dict[str, dict[str, Any]]:
     """What each framework makes of each file: the pixels, or the error."""
 
@@ -45,6 +45,7 @@ def decoded(files: dict[str, bytes], run: Any) -> dict[str, dict[str, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # none of Pillow's may come through
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Decode().bind_torch(BYTES)  # binding sets the filter, once for good, which pytest takes away after each test
         return {f: {name: attempt(content, f) for name, content in files.items()} for f in ("torch", "tensorflow")}
 
 
