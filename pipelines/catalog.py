@@ -47,8 +47,8 @@ def find_source(name: str) -> type[SourceConfig]:
     """The config model of the source `name`, or UserError with the nearest known name."""
     if name not in source_names():
         raise UserError(f"unknown source {name!r}{nearest(name, source_names())}")
-    found = importlib.import_module(f"pipelines.sources.{name}").SOURCE
-    return found  # type: ignore[no-any-return]  # each source module names its model SOURCE
+    model: type[SourceConfig] = importlib.import_module(f"pipelines.sources.{name}").SOURCE
+    return model
 
 
 def sink_names() -> tuple[str, ...]:
@@ -60,5 +60,5 @@ def find_sink(name: str) -> type[Sink]:
     """The class of the output format `name`, or UserError with the nearest known name."""
     if name not in sink_names():
         raise UserError(f"unknown output format {name!r}{nearest(name, sink_names())}")
-    found = importlib.import_module(f"pipelines.sinks.{name}").SINK
-    return found  # type: ignore[no-any-return]  # each sink module names its class SINK
+    sink: type[Sink] = importlib.import_module(f"pipelines.sinks.{name}").SINK
+    return sink

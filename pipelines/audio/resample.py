@@ -11,7 +11,6 @@ from pydantic import Field
 
 from pipelines.audio import _sinc
 from pipelines.audio._checks import at_least_tensorflow, at_least_torch
-from pipelines.errors import RecordError, SpecError
 from pipelines.spec import PER_RECORD, Axis, Spec, waveform
 from pipelines.step import Close, Example, Kernel, Step
 
@@ -24,8 +23,9 @@ class Resample(Step):
            out[m] = sum_n x[n] h(m old / new - n), x being 0 outside; h a windowed sinc of the lower rate's band
 
     `method` "hann" reaches over 6 zero crossings of h, fast and good for features; "kaiser" over 64
-    (resampy's kaiser_best). Equal rates give the samples as they are. Fails for a waveform without samples
-    and for two rates with so small a common divisor that the kernel would pass 2^22 coefficients.
+    (resampy's kaiser_best). Equal rates give the samples as they are. Fails for a waveform without samples.
+    Rates with so small a common divisor that a table of filters would pass 2^22 coefficients (44101 to 16000)
+    are resampled on the host, by NumPy, with a filter computed for each sample.
     Source: J. O. Smith, "Digital audio resampling"; torchaudio.transforms.Resample with a float64
     kernel. tfio.audio.resample delays its output and drops samples, so tf.nn.conv1d does the sum there.
     """
@@ -43,6 +43,7 @@ class Resample(Step):
         Example(waveform(PER_RECORD), {"rate_hz": 16000}),
         Example(waveform(PER_RECORD, channels=2), {"rate_hz": 8000}),
         Example(waveform(48000), {"rate_hz": 22050, "method": "kaiser"}),
+        Example(waveform(44101, channels=2, time=2311), {"rate_hz": 16000}),
     )
 
     def out_spec(self, x: Spec) -> Spec:
@@ -51,25 +52,21 @@ class Resample(Step):
         if x.rate_hz == PER_RECORD:
             return x.but(axes=(*x.axes[:-1], Axis("time")), rate_hz=self.rate_hz, range=None)
         old_hz = x.need_rate()
-        fault = _sinc.too_large(old_hz, self.rate_hz, self.method)
-        if fault:
-            raise SpecError(fault)
         length = None if time is None else -(-self.rate_hz * time // old_hz)
         return x.but(axes=(*x.axes[:-1], Axis("time", length)), rate_hz=self.rate_hz, range=None)
 
-    def _checked(self, old_hz: int) -> int:
-        fault = _sinc.too_large(old_hz, self.rate_hz, self.method)
-        if fault:
-            raise RecordError(fault)
-        return old_hz
-
     def bind_torch(self, x: Spec) -> Kernel:
+        import torch
+
         def resample(wave: Any, old_hz: int) -> Any:
             at_least_torch(wave, 1, "sample")
-            return _torch_resampler(*_sinc.reduced(old_hz, self.rate_hz), self.method, wave.device)(wave)
+            ratio = _sinc.reduced(old_hz, self.rate_hz)
+            if not _sinc.is_tabulated(*ratio, self.method):
+                return torch.from_numpy(_sinc.direct(wave.cpu().numpy(), *ratio, self.method)).to(wave.device)
+            return _torch_resampler(*ratio, self.method, wave.device)(wave)
 
         if x.rate_hz == PER_RECORD:
-            return lambda wave, old_hz: (resample(wave, self._checked(int(old_hz))), self.rate_hz)
+            return lambda wave, old_hz: (resample(wave, int(old_hz)), self.rate_hz)
         old_hz = x.need_rate()
         return lambda wave: resample(wave, old_hz)
 
@@ -88,22 +85,34 @@ class Resample(Step):
             made = tf.reshape(made, tf.concat([batch, [-1]], 0))[..., :length]
             return tf.ensure_shape(made, (*wave.shape[:-1], None))
 
+        def on_host(wave: tf.Tensor, old: Any, new: Any, length: int | None = None) -> tf.Tensor:
+            def direct(wave: Any, old: Any, new: Any) -> Any:
+                return _sinc.direct(np.asarray(wave), int(old), int(new), self.method)
+
+            made = tf.numpy_function(direct, [wave, old, new], tf.float32)
+            return tf.ensure_shape(made, (*wave.shape[:-1], length))
+
         if x.rate_hz == PER_RECORD:
 
             def constants(old_hz: Any) -> tuple[Any, ...]:
-                old, new = _sinc.reduced(self._checked(int(old_hz)), self.rate_hz)
-                reach = _sinc.width(old, new, self.method)
-                return _blocks(old, new, self.method), np.int32(old), np.int32(new), np.int32(reach)
+                old, new = _sinc.reduced(int(old_hz), self.rate_hz)
+                way = 0 if old == new else 1 if _sinc.is_tabulated(old, new, self.method) else 2
+                filters = _blocks(old, new, self.method) if way == 1 else np.zeros((1, 1, 1), np.float32)
+                return np.int32(way), filters, *map(np.int32, (old, new, _sinc.width(old, new, self.method)))
 
             def per_record(wave: tf.Tensor, old_hz: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 wave = at_least_tensorflow(wave, 1, "sample")
-                held = tf.numpy_function(constants, [old_hz], [tf.float32, tf.int32, tf.int32, tf.int32])
-                for tensor, rank in zip(held, (3, 0, 0, 0), strict=True):
+                wave = tf.ensure_shape(wave, (*wave.shape[:-1], None))
+                kinds = [tf.int32, tf.float32, tf.int32, tf.int32, tf.int32]
+                way, filters, old, new, reach = held = tf.numpy_function(constants, [old_hz], kinds)
+                for tensor, rank in zip(held, (0, 3, 0, 0, 0), strict=True):
                     tensor.set_shape([None] * rank)
-                as_it_is = tf.ensure_shape(wave, (*wave.shape[:-1], None))
-                same = tf.cast(old_hz, tf.int64) == self.rate_hz
-                wave = tf.cond(same, lambda: as_it_is, lambda: interpolate(as_it_is, *held))
-                return wave, tf.constant(self.rate_hz, tf.int64)
+                ways = [
+                    lambda: wave,
+                    lambda: interpolate(wave, filters, old, new, reach),
+                    lambda: on_host(wave, old, new),
+                ]
+                return tf.switch_case(way, ways), tf.constant(self.rate_hz, tf.int64)
 
             return per_record
 
@@ -115,6 +124,8 @@ class Resample(Step):
             wave = at_least_tensorflow(wave, 1, "sample")
             if old == new:
                 return wave
+            if not _sinc.is_tabulated(old, new, self.method):
+                return on_host(wave, old, new, length)
             made = interpolate(wave, tf.constant(_blocks(old, new, self.method)), old, new, reach)
             return tf.ensure_shape(made, (*wave.shape[:-1], length))
 

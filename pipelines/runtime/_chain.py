@@ -20,7 +20,7 @@ Carried = tuple[tuple[Any, Any], ...]
 """What flows between two nodes: (value, sampling rate or None) for each value of the field."""
 
 
-class StepFailure(Exception):  # noqa: N818  # never reaches a user: it becomes a Failure
+class StepFailure(Exception):  # never reaches a user: it becomes a Failure
     """A record failed in a step; carries what the quarantine says of it."""
 
     def __init__(self, field: str, step: str, reason: str) -> None:

@@ -92,13 +92,39 @@ def test_equal_rates_are_the_identity(framework: str, run: Any, rng: np.random.G
     assert np.array_equal(run(Resample(rate_hz=8000), waveform(PER_RECORD), wave, framework, 8000)[0], wave)
 
 
+@pytest.mark.parametrize("method", ["hann", "kaiser"])
+def test_filters_computed_for_each_sample_are_those_of_the_table(
+    method: _sinc.Method, rng: np.random.Generator
+) -> None:
+    wave = rng.uniform(-1, 1, (2, 40_000)).astype(np.float32)
+    for old, new in ((441, 160), (160, 441), (3, 2), (1, 2)):
+        table = np.zeros((2, -(-new * 40_000 // old)))
+        kernel, reach = _sinc.kernel(old, new, method).astype(np.float64), _sinc.width(old, new, method)
+        padded = np.pad(wave.astype(np.float64), ((0, 0), (reach, reach + old)))
+        for phase in range(new):
+            starts = np.arange(0, 40_000, old)[: len(range(phase, table.shape[1], new))]
+            table[:, phase::new] = np.stack([padded[:, s : s + kernel.shape[1]] @ kernel[phase] for s in starts], 1)
+        # float32 products of up to 300 taps
+        assert np.abs(_sinc.direct(wave, old, new, method) - table).max() < 2e-6
+
+
+def test_rates_without_a_small_ratio(framework: str, run: Any) -> None:
+    """22254 Hz, of old Macintosh sounds: the ratio to 16000 has 8000 phases, too many for a table."""
+    time = np.arange(22254)
+    wave = np.sin(2 * np.pi * 1000 * time / 22254).astype(np.float32)
+    got, rate_hz = run(Resample(rate_hz=16000, method="kaiser"), waveform(PER_RECORD), wave, framework, 22254)
+    assert rate_hz == 16000
+    assert got.shape == (16000,)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    # kaiser_best rejects images by more than 100 dB; the ends see the silence outside
+    assert np.abs(got - expected)[200:-200].max() < 1e-5
+    fixed = run(Resample(rate_hz=16000, method="kaiser"), waveform(22254, time=22254), wave, framework)
+    assert np.array_equal(fixed, got)
+
+
 def test_what_is_refused(framework: str, run: Any, errors: Any) -> None:
-    with pytest.raises(SpecError, match=r"44101:16000, a kernel of .* coefficients, at most 4194304"):
-        Resample(rate_hz=16000).out_spec(waveform(44101))
     with pytest.raises(SpecError, match="none is known"):
         Resample(rate_hz=16000).out_spec(waveform(None))
-    with pytest.raises(errors, match="44101:16000"):
-        run(Resample(rate_hz=16000), waveform(PER_RECORD), np.zeros(100, np.float32), framework, 44101)
     with pytest.raises(errors, match="at least 1 sample"):
         run(Resample(rate_hz=16000), waveform(8000), np.zeros(0, np.float32), framework)
     for bad in ({}, {"rate_hz": 0}, {"rate_hz": 8000, "method": "linear"}):
