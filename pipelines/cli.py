@@ -59,7 +59,12 @@ def run(
     pipe = load(config, framework=framework, device=device, threads=threads, overrides=tuple(sets or ()), limit=limit)
     mode: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
     with progress(f"{config.stem} on {pipe.framework}", len(pipe.source) * epochs) as watch:
-        summary = run_pipeline(pipe, epochs=epochs, output=output, mode=mode, watch=watch)
+        try:
+            summary = run_pipeline(pipe, epochs=epochs, output=output, mode=mode, watch=watch)
+        except KeyboardInterrupt:
+            kept = output or (pipe.config.output and pipe.config.output.path)
+            typer.echo("interrupted" + (f"; {kept} can be gone on with by --resume" if kept else ""), err=True)
+            raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
         return
@@ -186,9 +191,6 @@ def _user_words() -> Iterator[None]:
     except PipelineError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished shards are kept, --resume goes on from there", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

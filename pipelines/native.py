@@ -8,11 +8,23 @@ list of `str` in NumPy and torch, a `tf.string` vector in TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from pipelines.errors import MissingLibrary
 from pipelines.spec import Spec
+
+
+def need_framework(framework: str) -> None:
+    """MissingLibrary unless `framework` is installed."""
+    try:
+        found = find_spec(framework) is not None
+    except ValueError:  # it is blocked in sys.modules
+        found = False
+    if not found:
+        raise MissingLibrary({"torch": "PyTorch", "tensorflow": "TensorFlow"}[framework], framework)
 
 
 def to_native(value: Any, spec: Spec, framework: str) -> Any:

@@ -120,6 +120,10 @@ class Output:
         """Records delivered and quarantined so far."""
         return Progress(sum(self._epochs.values()), self._quarantine.records)
 
+    def quarantined(self, epoch: int, stop: int) -> int:
+        """Records quarantined in `epoch` at positions before `stop`."""
+        return self._quarantine.count(epoch, stop)
+
     def add(self, epoch: int, position: int, record: Record) -> None:
         """Deliver a record. After a RecordError nothing of it is written, and it can be given to `fail`."""
         if self._is_settled(epoch, position):

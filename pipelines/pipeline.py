@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import Config, read_config, sections
-from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures
+from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
 from pipelines.grid import Chunk, Failure, Grid
+from pipelines.native import need_framework
 from pipelines.plan import Plan, compile_plan
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Pipeline:
         self.quarantine: list[Failure] = []
         self._sections = sections(config) | {"records": self.source.fingerprint()}
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
+        self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
         fill = config.batch.size if config.batch.fixed or world > 1 else None
         self.engine = _engine(config.framework, self.plan, self.source, fill, device, threads)
 
@@ -106,7 +108,8 @@ class Pipeline:
         for delivered in self.engine.run(chunks):
             self._account(delivered)
             yield delivered
-        self._close()
+        if parts == 1:
+            self._close()
 
     def state(self) -> dict[str, Any]:
         """Where the run stands after the last batch handed over: small, plain JSON.
@@ -118,20 +121,25 @@ class Pipeline:
 
     def resume(self, state: Mapping[str, Any] | str) -> None:
         """Let the next iteration go on after the batch that `state` was taken from; StateError if it does not fit."""
-        held = json.loads(state) if isinstance(state, str) else state
-        if held.get("version") != STATE_VERSION:
-            raise StateError(f"expected a state of version {STATE_VERSION}, got {held.get('version')!r}")
-        changed = changes(held["config"], self._sections)
+        try:
+            held = json.loads(state) if isinstance(state, str) else state
+            version, sections, epoch, position = (held[name] for name in ("version", "config", "epoch", "position"))
+            epoch, position = int(epoch), int(position)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"expected what state() gave, got {str(state)[:80]!r}") from error
+        if version != STATE_VERSION:
+            raise StateError(f"expected a state of version {STATE_VERSION}, got {version!r}")
+        changed = changes(sections, self._sections)
         if changed:
             raise StateError(f"the state belongs to another config: {changed}")
-        epoch, position = int(held["epoch"]), int(held["position"])
         if epoch < 0 or not 0 <= position <= len(self.source):
             raise StateError(f"expected a position in [0, {len(self.source)}], got {position} of epoch {epoch}")
         self.start_at(epoch, position)
 
-    def start_at(self, epoch: int, position: int = 0) -> None:
-        """Let the next iteration begin at `position` of `epoch`."""
+    def start_at(self, epoch: int, position: int = 0, failed: int = 0) -> None:
+        """Let the next iteration begin at `position` of `epoch`, in which `failed` records before it have failed."""
         self._next = self._reached = (epoch, position)
+        self._failed = failed
 
     @property
     def next_start(self) -> tuple[int, int]:
@@ -177,11 +185,12 @@ class Pipeline:
         )
 
     def find(self, key: str) -> int:
-        """The index of the record called `key`, or RecordError."""
-        for index in range(len(self.source)):
-            if self.source.key(index) == key:
-                return index
-        raise RecordError(f"no record has the key {key!r}; keys look like {self.source.key(0)!r}")
+        """The index of the record called `key`, or UserError with the nearest key."""
+        keys = [self.source.key(index) for index in range(len(self.source))]
+        if key in keys:
+            return keys.index(key)
+        guess = nearest(key, keys[:10_000]) or f"; keys look like {keys[0]!r}"
+        raise UserError(f"no record has the key {key!r}{guess}")
 
     def chunk_of(self, index: int, epoch: int = 0) -> Chunk:
         """A chunk of one row: the record `index` with the draws it has in `epoch`."""
@@ -190,13 +199,14 @@ class Pipeline:
 
     def _need(self, framework: str) -> None:
         if self.framework != framework:
-            raise PipelineError(f"this pipeline runs on {self.framework}; load it with framework={framework!r}")
+            raise UserError(f"this pipeline runs on {self.framework}; load it with framework={framework!r}")
 
     def _begin(self) -> Iterator[Chunk]:
         epoch, position = self._next
-        if position >= len(self.source):
+        if not self.grid.batches(position):
             epoch, position = epoch + 1, 0
         self._next = (epoch + 1, 0)
+        self._failed_before, self._failed = self._failed, 0
         self._start = self._reached = (epoch, position)
         self.counts, self.quarantine = Counts(), []
         return self.grid.chunks(epoch, self.plan.streams, position)
@@ -217,14 +227,19 @@ class Pipeline:
         policy = self.config.on_error
         if failed and policy.policy == "stop":
             raise TooManyFailures(f"stopped at the first record that failed: {describe(delivered.failures[0])}")
-        if self.counts.quarantined > policy.at_most * len(self.source):
+        lost = self._failed_before + self.counts.quarantined
+        if lost > policy.at_most * len(self.source):
             shown = "\n".join(f"  {describe(failure)}" for failure in self.quarantine[:5])
             raise TooManyFailures(
-                f"{self.counts.quarantined} of {len(self.source)} records failed, "
+                f"{lost} of {len(self.source)} records failed, "
                 f"more than on_error.at_most = {policy.at_most:g} allows. The first:\n{shown}"
             )
 
     def _close(self) -> None:
+        epoch, position = self._start
+        end = min(position + self.grid.batches(position) * self.grid.rows, len(self.source))
+        if self._reached != (epoch, end):
+            raise PipelineError(f"epoch {epoch} ended after position {self._reached[1]}, expected {end}")
         if self.grid.rank == 0:
             left = self.grid.left_over(self._start[1])
             self.counts.left_over += left
@@ -265,12 +280,7 @@ def load(
 
 
 def _engine(framework: str, plan: Plan, source: Any, rows: int | None, device: str, threads: int | None) -> Engine:
-    from importlib.util import find_spec
-
-    from pipelines.errors import MissingLibrary
-
-    if find_spec(framework) is None:
-        raise MissingLibrary({"torch": "PyTorch", "tensorflow": "TensorFlow"}[framework], framework)
+    need_framework(framework)
     if framework == "torch":
         from pipelines.runtime.torch import TorchEngine
 

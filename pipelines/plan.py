@@ -92,12 +92,23 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
         except UserError as error:
             faults.append(Fault(config.source_place, str(error)))
     fields = [] if source is None else [_field(field, source.values, faults) for field in config.fields]
+    built = tuple(field for field in fields if field is not None)
+    streams = _streams(config, built, faults)
     if faults or source is None:
         raise ConfigError(_in_order(faults))
-    built = tuple(field for field in fields if field is not None)
     read = {name: source.values[name] for field in built for name in field.sources}
-    streams = {node.stream: node.step.variates() for field in built for node in field.nodes if node.stream is not None}
     return Plan(built, read, streams), source
+
+
+def _streams(config: Config, fields: tuple[FieldPlan, ...], faults: list[Fault]) -> dict[str, int]:
+    """Variates per stream. A field that follows another shares its draws, so its random steps must be there too."""
+    given = {field.name: field for field in config.fields}
+    drawn = [(given[f.name], n, n.step.variates()) for f in fields for n in f.nodes if n.stream is not None]
+    streams = {str(node.stream): count for field, node, count in drawn if field.follows is None}
+    for field, node, count in drawn:
+        if field.follows is not None and streams.get(str(node.stream)) != count:
+            faults.append(Fault(field.place, f"{node.name}: expected the same random step in {field.follows}, too"))
+    return streams
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:

@@ -105,9 +105,10 @@ def _write(
 
 def _write_epoch(pipe: Pipeline, out: Output, epoch: int, skip: int, watch: Callable[[int], None]) -> None:
     """One epoch from position `skip` on; the whole batch that holds it is made again, since floats depend on it."""
-    pipe.start_at(epoch, skip // pipe.grid.rows * pipe.grid.rows)
-    if skip >= len(pipe.source):
+    start = skip // pipe.grid.rows * pipe.grid.rows
+    if not pipe.grid.batches(start):
         return
+    pipe.start_at(epoch, start, out.quarantined(epoch, start))
     for delivered in pipe.epoch():
         records = zip(delivered.positions, pipe.engine.unbatch(delivered), strict=True)
         failures = list(delivered.failures)

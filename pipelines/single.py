@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.errors import SpecError
+from pipelines.native import need_framework
 from pipelines.spec import Axis, Spec
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def as_torch(step: Step, *, rate_hz: int | None = None, spec: Spec | None = None
     at `rate_hz`. A random step draws from torch's generator in training mode and does the least
     it can in evaluation mode. Raises SpecError when the step cannot take such an input.
     """
+    need_framework("torch")
     from pipelines.runtime.torch_objects import StepModule
 
     return StepModule(step, _spec_for(step, rate_hz, spec))
@@ -27,6 +29,7 @@ def as_torch(step: Step, *, rate_hz: int | None = None, spec: Spec | None = None
 
 def as_keras(step: Step, *, rate_hz: int | None = None, spec: Spec | None = None) -> StepLayer:
     """A step as a keras.layers.Layer on tensors with any leading batch axes; see `as_torch`."""
+    need_framework("tensorflow")
     from pipelines.runtime.keras_objects import StepLayer
 
     return StepLayer(step, _spec_for(step, rate_hz, spec))

@@ -138,7 +138,10 @@ class Step(BaseModel):
     serving: ClassVar[tuple[float, ...]] = ()
     """The draw that `apply` and evaluation use: the least a random step can do (no turn, centre crop)."""
     batches: ClassVar[bool] = True
-    """Whether the kernels take leading batch axes, and float64[batch, variates] draws with them."""
+    """Whether the kernels take leading batch axes, and float64[batch, variates] draws with them.
+
+    A step that can fail on a record's values (not its shape) must not: one record would fail its batch.
+    """
     takes_rate: ClassVar[bool] = False
     gives_rate: ClassVar[bool] = False
     joins: ClassVar[bool] = False

@@ -27,6 +27,7 @@ class OneHot(Step):
     classes: Annotated[int, Field(ge=1)]
 
     agreement: ClassVar = Identical("zeros and ones")
+    batches: ClassVar = False
     examples: ClassVar = (
         Example(Spec("int64", (), "class", (0, 9)), {"classes": 10}),
         Example(Spec("int64", (), "class", (0, 0)), {"classes": 1}),

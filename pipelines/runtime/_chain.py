@@ -6,15 +6,18 @@ record that failed in the graph, and both to `apply` and `explain` one record.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.errors import PipelineError
+from pipelines.errors import MissingLibrary, PipelineError
 from pipelines.native import to_native
 from pipelines.plan import FieldPlan, Node, Plan
 from pipelines.sources._base import Source
 from pipelines.spec import PER_RECORD, Spec
+
+_ASSERTED = re.compile(r"to be true\. Summarized data: b['\"](.*?)['\"]$")
 
 Carried = tuple[tuple[Any, Any], ...]
 """What flows between two nodes: (value, sampling rate or None) for each value of the field."""
@@ -36,6 +39,9 @@ def is_machines_fault(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong."""
     text = " ".join(str(getattr(error, "message", None) or error).split())
+    asserted = _ASSERTED.search(text)
+    if asserted:  # a step's own sentence, in TensorFlow's wrapping
+        return asserted[1]
     text = text if len(text) <= 300 else text[:297] + "..."
     return text if isinstance(error, PipelineError) else f"{type(error).__name__}: {text}"
 
@@ -61,7 +67,10 @@ class Chain:
     def __init__(self, field: FieldPlan, framework: str) -> None:
         self.field = field
         self.framework = framework
-        self._calls = [_bind(node, framework) for node in field.nodes]
+        try:
+            self._calls = [_bind(node, framework) for node in field.nodes]
+        except ModuleNotFoundError as error:
+            raise MissingLibrary(error.name or str(error), framework) from error
 
     def start(self, raw: Mapping[str, Any]) -> Carried:
         """A record's raw NumPy values as tensors of the framework."""

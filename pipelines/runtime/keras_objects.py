@@ -8,8 +8,11 @@ import keras
 import tensorflow as tf
 
 from pipelines.catalog import find_step
+from pipelines.runtime._gpu import share_gpus
 from pipelines.spec import Spec
 from pipelines.step import Step
+
+share_gpus()
 
 
 @keras.saving.register_keras_serializable(package="pipelines")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,15 +22,14 @@ from pipelines.grid import Chunk, Failure
 from pipelines.plan import Plan
 from pipelines.runtime._chain import Chain, StepFailure, read_raw
 from pipelines.runtime._engine import Delivered, Engine
+from pipelines.runtime._gpu import share_gpus
 from pipelines.runtime._wire import pack, signature, unpack
 from pipelines.sources._base import Source
 
 AHEAD = 2
 """Batches kept ready beyond those being made."""
 
-for _gpu in tf.config.list_physical_devices("GPU"):
-    with suppress(RuntimeError):  # the user's own program has used the GPU already, with settings of its own
-        tf.config.experimental.set_memory_growth(_gpu, True)
+share_gpus()
 
 
 class TensorflowEngine(Engine):
@@ -49,6 +47,8 @@ class TensorflowEngine(Engine):
         self._runs = 0
         self._waiting: deque[tuple[int, Iterable[Chunk]]] = deque()
         self._data: tf.data.Dataset | None = None
+        self._stopped: Exception | None = None
+        self._alone = tf.function(self._make, reduce_retracing=True)
 
     def to_draw(self, variates: npt.NDArray[np.float64]) -> tf.Tensor:
         return tf.constant(variates)
@@ -58,10 +58,12 @@ class TensorflowEngine(Engine):
         self._waiting.append((run, chunks))
         if self._data is None:  # traced once, then iterated for every epoch
             self._data = self._graph(self._next_run)
-        for batch in self._data:
+        for element in self._data:
+            batch = self._on_device(element)
             position, start = batch.pop("_position").numpy(), int(batch.pop("_start"))
             yield from self._accounted(int(batch.pop("_run")), start, position, batch)
         yield from self._accounted(run, None, np.zeros(0, np.int64), None)
+        self._raise_stopped()
 
     def _next_run(self) -> Iterator[Any]:
         run, chunks = self._waiting.popleft()
@@ -85,20 +87,23 @@ class TensorflowEngine(Engine):
             current[:] = [self._open()]
             yield from self._control(epochs(), current[0])
 
-        def told(batches: Iterable[Delivered]) -> None:
+        def told(batches: Iterable[Delivered]) -> Chunk | None:
+            chunk = None
             for delivered in batches:
                 if delivered.batch:  # made again after the graph gave up on it, and past the point of delivery
                     raise PipelineError("; ".join(f"{f.key}: {f.step}: {f.reason}" for f in delivered.failures))
                 account(delivered)
+                chunk = delivered.chunk
+            return chunk
 
         def note(run: npt.NDArray[Any], start: npt.NDArray[Any], position: npt.NDArray[Any]) -> Any:
-            chunk = self._pending[int(run)]
-            ours = next(c for c in chunk if c.start == int(start))
-            told(self._accounted(int(run), int(start), position, {}))
-            return np.array(state(ours).encode(), dtype=object)
+            chunk = told(self._accounted(int(run), int(start), position, {}))
+            assert chunk is not None, "every batch belongs to a chunk"
+            return np.array(state(chunk).encode(), dtype=object)
 
         def finish() -> Iterator[Any]:
             told(self._accounted(current[0], None, np.zeros(0, np.int64), None))
+            self._raise_stopped()
             close()
             yield from ()
 
@@ -119,9 +124,24 @@ class TensorflowEngine(Engine):
 
     def _control(self, chunks: Iterable[Chunk], run: int) -> Iterator[Any]:
         """The control stream: what the graph needs of each chunk, which is noted as being under way."""
-        for chunk in chunks:
-            self._pending[run].append(chunk)
-            yield run, chunk.start, chunk.positions, chunk.indices, dict(chunk.draws)
+        try:
+            for chunk in chunks:
+                self._pending[run].append(chunk)
+                yield run, chunk.start, chunk.positions, chunk.indices, dict(chunk.draws)
+        except Exception as error:  # the graph passes over errors, and would end as if all were done
+            self._stopped = error
+
+    def _raise_stopped(self) -> None:
+        if self._stopped is not None:
+            error, self._stopped = self._stopped, None
+            raise error
+
+    def _on_device(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The batch with its numbers on the device; text stays in the host's memory, where alone it can be."""
+        if self.device == "CPU":
+            return dict(batch)
+        with tf.device(f"/{self.device}"):
+            return {name: value if value.dtype == tf.string else tf.identity(value) for name, value in batch.items()}
 
     def _graph(self, control: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
         number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
@@ -132,10 +152,7 @@ class TensorflowEngine(Engine):
         options = tf.data.Options()
         options.threading.private_threadpool_size = self.threads
         options.threading.max_intra_op_parallelism = 1  # the parallelism is between batches
-        data = data.with_options(options)
-        if self.device.startswith("GPU"):
-            data = data.apply(tf.data.experimental.prefetch_to_device(f"/{self.device}", AHEAD))
-        return data
+        return data.with_options(options)
 
     # kernels hold no Python control flow on tensors, and AutoGraph would take most of the start-up
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow has no types
@@ -291,7 +308,7 @@ class TensorflowEngine(Engine):
             raise PipelineError(f"the batch of positions {chunk.start} to {last} failed, its records alone do not")
         draws = {name: values[good] for name, values in chunk.draws.items()}
         arguments = (np.int64(0), np.int64(chunk.start), chunk.positions[good], chunk.indices[good], draws)
-        batch = tf.function(self._make)(*tf.nest.map_structure(tf.constant, arguments))
+        batch = self._alone(*tf.nest.map_structure(tf.constant, arguments))
         for name in ("_run", "_start", "_position"):
             del batch[name]
         return Delivered(chunk, batch, chunk.positions[good], lost)

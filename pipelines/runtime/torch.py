@@ -131,7 +131,8 @@ class TorchEngine(Engine):
             batch.update(self._rest(chain, values, chunk, numbers, filler))
         if self.rows:
             batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
-        return batch
+        on_device = {name: v.to(self.device) for name, v in batch.items() if isinstance(v, torch.Tensor)}
+        return batch | on_device
 
     def _rest(
         self, chain: Chain, values: Mapping[int, Any], chunk: Chunk, numbers: Sequence[int], filler: int = 0

@@ -47,6 +47,14 @@ class Quarantine:
         self._bytes += len(line)
         self.records += 1
 
+    def count(self, epoch: int, stop: int) -> int:
+        """Records of `epoch` at positions before `stop`."""
+        if self._file is not None:
+            self._file.flush()
+        with open(self.path, encoding="utf-8") as file:
+            places = [(line["epoch"], line["position"]) for line in map(json.loads, file)]
+        return sum(e == epoch and position < stop for e, position in places)
+
     def commit(self) -> Prefix:
         """Bring all lines to the disk."""
         assert self._file is not None

@@ -127,6 +127,32 @@ def test_too_many_failures_exit_with_3(pipelines: Any, config: Path, framework: 
     assert "1_99.wav: wave: audio.decode:" in stopped.err
 
 
+def test_a_resumed_run_may_lose_no_more_than_an_undisturbed_one(pipelines: Any, config: Path, framework: str) -> None:
+    for take in range(5):
+        (config.parent / f"sounds/2_bad{take}.wav").write_bytes(b"no sound")
+    output = config.parent / "strict"
+    command = ("run", config, "-f", framework, "--device", "cpu", "--output", output, "--set", "on_error.at_most=0.2")
+    command += ("--set", "batch.size=1", "--set", "output={format: npz, path: out, records_per_shard: 1}")
+    for mode in ((), ("--resume",), ("--resume",)):
+        done = pipelines(*command, *mode)
+        assert done.code == 3
+        assert "4 of 16 records failed" in done.err
+
+
+def test_a_missing_companion_library_is_named_with_its_extra(config: Path, framework: str) -> None:
+    missing = {"torch": "torchaudio", "tensorflow": "tensorflow_io"}[framework]
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"sys.argv = ['pipelines', 'run', sys.argv[1], '-f', {framework!r}]\n"
+        "from pipelines.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(config)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        f"{missing} is not installed; install it with: pip install 'multimodal-pipelines[{framework}]'" in done.stderr
+    )
+
+
 def test_check_tells_every_fault_with_its_line(pipelines: Any, config: Path) -> None:
     text = (
         CONFIG.replace("rate_hz: 8000", "rate_hz: -1")
@@ -136,7 +162,7 @@ def test_check_tells_every_fault_with_its_line(pipelines: Any, config: Path) -> 
     config.write_text(text.replace("batch: {size: 4", "batch: {sise: 4"))
     done = pipelines("check", config)
     assert done.code == 2
-    for line, words in ((6, "'fil'"), (9, "rate_hz"), (13, "did you mean 'label.index'"), (14, "sise")):
+    for line, words in ((5, "'fil'"), (9, "rate_hz"), (13, "did you mean 'label.index'"), (14, "sise")):
         assert any(f"{config}:{line}: " in told and words in told for told in done.err.splitlines()), (line, done.err)
     assert "4 faults; nothing was run" in done.err
 
@@ -182,7 +208,9 @@ def test_explain_shows_where_a_record_fails(pipelines: Any, config: Path, framew
     bad = pipelines("explain", config, "1_99.wav", "-f", framework)
     assert bad.code == 3
     assert "audio.decode" in bad.out
-    assert pipelines("explain", config, "nobody.wav", "-f", framework).code != 0
+    unknown = pipelines("explain", config, "0_00.wav", "-f", framework)
+    assert unknown.code == 2
+    assert "did you mean '0_0.wav'" in unknown.err
 
 
 def test_steps_lists_and_describes(pipelines: Any) -> None:

@@ -75,10 +75,11 @@ def test_two_batches_are_the_same_on_both_frameworks(path: Path, samples: Path) 
                     else x[field] == y[field]
                 )
                 continue
-            # a resized picture may differ by one level of 255, which normalisation makes up to 0.02;
-            # everything else is far closer (see docs/parity.md for each step)
+            # a resized or turned picture may differ by one level of 255, up to 0.02 once normalized; what
+            # else there is are levels in dB, 0.012 dB apart at most in bands that are nearly empty
+            share = 0.02 if spec.is_picture else 5e-4
             peak = float(np.max(np.abs(x[field]), initial=1.0))
-            assert difference(np.asarray(x[field]), np.asarray(y[field])) <= 0.02 * peak, (field, x["key"])
+            assert difference(np.asarray(x[field]), np.asarray(y[field])) <= share * peak, (field, x["key"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from run.fakes import LOST, epoch_of, fake, fake_config, plain
 
-from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures
+from pipelines.errors import ConfigError, PipelineError, RecordError, StateError, TooManyFailures
+from pipelines.grid import Grid
 from pipelines.pipeline import Pipeline
 
 
@@ -148,6 +149,53 @@ def test_a_state_of_another_config_is_refused_with_what_changed(framework: str) 
         fake(framework, records=49).resume(state)
     with pytest.raises(StateError, match="version"):
         fake(framework).resume({**state, "version": 99})
+    for broken in ("not json", "{}", '{"version": 1, "config": {}, "epoch": "x", "position": 0}', "[1]"):
+        with pytest.raises(StateError, match="expected what state"):
+            fake(framework).resume(broken)
+
+
+def test_the_state_after_the_last_whole_batch_goes_on_with_the_next_epoch(framework: str) -> None:
+    pipe = fake(framework, batch={"size": 4, "drop_last": True, "shuffle": True})
+    last = list(pipe)[-1]["_state"]
+    expected = [np.asarray(b["index"]).tolist() for b in pipe]
+    again = fake(framework, batch={"size": 4, "drop_last": True, "shuffle": True})
+    again.resume(last)
+    assert [np.asarray(b["index"]).tolist() for b in again] == expected
+
+
+def test_a_fault_of_ours_in_the_control_stream_is_never_taken_for_the_end(
+    framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk = Grid.chunk
+
+    def broken(self: Grid, epoch: int, streams: Any, start: int, stop: int) -> Any:
+        if start == 40:
+            raise RuntimeError("broken")
+        return chunk(self, epoch, streams, start, stop)
+
+    monkeypatch.setattr(Grid, "chunk", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        list(fake(framework, lost=()))
+
+
+def test_a_label_out_of_range_fails_its_record_alone_also_in_a_data_set(framework: str) -> None:
+    fields = {"one": {"from": "number", "steps": [{"label.one_hot": {"classes": 49}}]}}
+    pipe = fake(framework, lost=(), fields=fields)
+    assert sum(len(b["key"]) for b in pipe) == 49
+    assert [(f.index, f.step) for f in pipe.quarantine] == [(49, "label.one_hot")]
+    native = pipe.torch_dataset() if framework == "torch" else pipe.tf_dataset()
+    assert sum(len(np.asarray(b["index"])) for b in native) == 49
+
+
+def test_a_field_that_follows_another_has_its_draws(framework: str) -> None:
+    flip = {"from": "picture", "steps": ["image.flip"]}
+    pipe = fake(framework, lost=(), fields={"picture": flip, "mask": flip | {"follows": "picture"}, "own": flip})
+    batches = [(np.asarray(b["picture"]), np.asarray(b["mask"]), np.asarray(b["own"])) for b in pipe]
+    assert all(np.array_equal(picture, mask) for picture, mask, _ in batches)
+    assert not all(np.array_equal(picture, own) for picture, _, own in batches)
+    apart = {"other": {"from": "picture", "steps": []}, "mask": flip | {"follows": "other"}}
+    with pytest.raises(ConfigError, match="expected the same random step in other"):
+        fake(framework, fields=apart)
 
 
 def test_more_failures_than_allowed_stop_the_run(framework: str) -> None:
