@@ -12,7 +12,6 @@ from pipelines.catalog import sink_names
 from pipelines.errors import nearest
 from pipelines.step import ConfigPath
 
-FRAMEWORKS = ("torch", "tensorflow")
 TOP_KEYS = ("framework", "seed", "source", "fields", "batch_steps", "batch", "output", "on_error")
 FIELD_KEYS = ("from", "steps", "optional", "follows")
 

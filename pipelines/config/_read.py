@@ -18,7 +18,6 @@ from pipelines.catalog import find_source, find_step, source_names
 from pipelines.config._models import (
     FIELD_KEYS,
     FIELD_NAME,
-    FRAMEWORKS,
     RESERVED,
     TOP_KEYS,
     BatchConfig,
@@ -31,6 +30,7 @@ from pipelines.config._validate import validate
 from pipelines.config._yaml import MOST_BYTES, override, read_yaml
 from pipelines.errors import ConfigError, Fault, UserError, nearest
 from pipelines.sources._base import SourceConfig
+from pipelines.spec import FRAMEWORKS
 from pipelines.step import Step
 
 M = TypeVar("M", bound=BaseModel)

@@ -10,13 +10,13 @@ from pydantic import BaseModel
 from pipelines.catalog import find_source, find_step, sink_names, source_names, step_names
 from pipelines.config._models import (
     FIELD_NAME,
-    FRAMEWORKS,
     RESERVED,
     BatchConfig,
     ErrorConfig,
     OutputConfig,
     SplitConfig,
 )
+from pipelines.spec import FRAMEWORKS
 
 Schema = dict[str, Any]
 

@@ -17,7 +17,6 @@ from pydantic import Field, JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import pipelines
 from pipelines.errors import MissingLibrary, SourceError
 from pipelines.sources import _store
 from pipelines.sources._base import Source, SourceConfig
@@ -116,7 +115,7 @@ def build(request: Mapping[str, Any], work: Path, title: str) -> None:
         with log.open("wb") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.sources._build"],
-                cwd=Path(pipelines.__file__).parent.parent,
+                cwd=Path(__file__).parents[2],
                 env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

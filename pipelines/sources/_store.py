@@ -84,11 +84,6 @@ class StoreWriter:
             if kind.form != "null" or not any(other.startswith(f"{name}.") for other in self.kinds)
         }
 
-    def abandon(self) -> None:
-        """Let go of the open file; the store stays unfinished."""
-        if self._file is not None:
-            self._file.close()
-
     def _append(self, key: str, reason: str | None, values: Mapping[str, Any]) -> None:
         self.records += 1
         self._rows.append((key, reason, values))

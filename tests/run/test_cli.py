@@ -265,7 +265,7 @@ def test_interrupt_keeps_finished_shards_and_resume_ends_the_same(config: Path, 
         "-f",
         framework,
         "--epochs",
-        "12",
+        "5",
         "--device",
         "cpu",
     ]
