@@ -12,8 +12,9 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -179,6 +180,23 @@ class Output:
                     (self._folder / JOURNAL).unlink(missing_ok=True)
         self._release()
 
+    def stop(self, failures: Iterable[Failure]) -> Path:
+        """Abort a run that lost too many records; the list of them stays, as a file for the user to read.
+
+        `failures` may repeat what `fail` was given. A resumed run replaces the list by its own.
+        """
+        for failure in failures:
+            if (failure.epoch, failure.position) > self._last:
+                self.fail(failure)
+        with self._guard():
+            self._quarantine.commit()
+            shutil.copyfile(self._quarantine.path, self._folder / QUARANTINE)  # the partial one is for a resumed run
+            self._drop_shard()
+            self._quarantine.close()
+        self._state = "closed"
+        self._release()
+        return self._folder / QUARANTINE
+
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
@@ -289,6 +307,8 @@ class Output:
         finished = old.counts is not None and not self._quarantine.path.exists()
         if finished:  # cut off after this file was renamed, before the journal was removed
             self._quarantine.path = self._folder / QUARANTINE
+        elif old.counts is None:
+            (self._folder / QUARANTINE).unlink(missing_ok=True)  # of a run that lost too many
         self._quarantine.open(old.quarantine)
         self._resume = old.next
         self._last = (old.next[0], old.next[1] - 1)

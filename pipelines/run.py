@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.catalog import find_sink
+from pipelines.errors import TooManyFailures
 from pipelines.output import Output
 from pipelines.pipeline import Counts, Pipeline
 
@@ -97,6 +98,9 @@ def _write(
         counts = Counts(delivered + quarantined + left_over, delivered, quarantined, left_over)
         if out.resume_at is not None:
             out.finish(counts.as_dict())
+    except TooManyFailures as error:
+        listed = out.stop(pipe.quarantine)
+        raise TooManyFailures(f"{error}\nall of them are in {listed}") from error
     except BaseException:
         out.abort()
         raise

@@ -135,8 +135,13 @@ def test_a_resumed_run_may_lose_no_more_than_an_undisturbed_one(pipelines: Any, 
     command += ("--set", "batch.size=1", "--set", "output={format: npz, path: out, records_per_shard: 1}")
     for mode in ((), ("--resume",), ("--resume",)):
         done = pipelines(*command, *mode)
-        assert done.code == 3
+        assert done.code == 3, done.err
         assert "4 of 16 records failed" in done.err
+        lines = [json.loads(line) for line in (output / "quarantine.jsonl").read_text().splitlines()]
+        assert len({line["key"] for line in lines}) == len(lines) == 4
+        assert all(line["step"] == "audio.decode" and line["reason"] for line in lines)
+        assert str(output / "quarantine.jsonl") in done.err
+    assert pipelines(*command[:-4], "--set", "on_error.at_most=0.9", "--overwrite").code == 0
 
 
 def test_a_missing_companion_library_is_named_with_its_extra(config: Path, framework: str) -> None:
