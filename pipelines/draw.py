@@ -6,7 +6,8 @@ the order of an epoch on (seed, epoch, position), and on nothing else.
 Source: Philox4x32-10 is from Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011);
 TensorFlow's StatelessRandomUniformFullIntV2 gives the same bits. The order is a Feistel network
 over the smallest even-bit domain that holds all positions, walked until it lands inside
-(Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+(Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Normal noise is by Box and Muller, "A note on the
+generation of random normal deviates" (1958).
 """
 
 from __future__ import annotations
@@ -54,6 +55,39 @@ def variates(seed: int, epoch: int, indices: npt.NDArray[np.int64], stream: str,
     counter[..., 2], counter[..., 3] = epoch & 0xFFFFFFFF, np.arange(blocks)
     words = philox(counter, _key("variates", seed, stream)).reshape(len(indices), blocks * 4)
     return np.asarray(words[:, :count] * 2.0**-32, dtype=np.float64)
+
+
+def uniforms(keys: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Noise of data length: `count` values in [0, 1) in steps of 2^-32 for each pair of variates, float64[..., count].
+
+    The two variates of a pair are the key of Philox, float64[..., 2]; both frameworks ask here.
+    """
+    pairs = np.asarray(keys, np.float64).reshape(-1, 2)
+    counter = np.zeros((-(-count // 4), 4), U64)
+    counter[:, 0] = np.arange(len(counter))
+    rows = [philox(counter, int(low * 2**32) | int(high * 2**32) << 32).reshape(-1)[:count] for low, high in pairs]
+    words = np.stack(rows) if rows else np.zeros((0, count), U64)
+    return np.asarray(words * 2.0**-32, np.float64).reshape(*np.shape(keys)[:-1], count)
+
+
+def normals(keys: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Normal noise, mean 0 and deviation 1, by Box and Muller's method on `uniforms`: float64[..., count]."""
+    pairs = uniforms(keys, 2 * -(-count // 2))
+    radius = np.sqrt(-2 * np.log1p(-pairs[..., 0::2]))
+    angle = 2 * np.pi * pairs[..., 1::2]
+    both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1)
+    return np.asarray(both.reshape(*both.shape[:-2], -1)[..., :count])
+
+
+def beta_quantile(alpha: float, level: float) -> float:
+    """The value that a Beta(alpha, alpha) variate stays below with probability `level`."""
+    if level > 0.5:
+        return 1 - beta_quantile(alpha, 1 - level)
+    # below 1/2, with x = v^(1/alpha) the density has no pole: (1 - x)^(alpha - 1) / alpha
+    v = np.linspace(0, 1, 4097) ** max(1.0, alpha) * 0.5**alpha
+    density = (1 - v ** (1 / alpha)) ** (alpha - 1)
+    area = np.concatenate([[0.0], np.cumsum(np.diff(v) * (density[1:] + density[:-1]) / 2)])
+    return float(np.interp(2 * level * area[-1], area, v) ** (1 / alpha))
 
 
 def _mix(x: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:

@@ -62,7 +62,7 @@ class _Counted:
 
 def _values(config: Config, field: FieldConfig, limit: int | None, watch: Callable[[int], None]) -> Iterator[Any]:
     plain = config.batch.model_copy(update={"shuffle": False, "drop_last": False, "fixed": False})
-    pipe = Pipeline(replace(config, fields=(field,), batch=plain), device="cpu", limit=limit)
+    pipe = Pipeline(replace(config, fields=(field,), batch_steps=(), batch=plain), device="cpu", limit=limit)
     for delivered in pipe.epoch():
         watch(len(delivered.chunk.indices))
         for record in pipe.engine.unbatch(delivered):

@@ -8,7 +8,7 @@ never refilled, so the grid depends on nothing but the number of records and the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,20 @@ from pipelines.draw import shuffled, variates
 
 
 @dataclass(frozen=True)
+class Streams:
+    """The streams of draws of a config, each with its variates: those of records, and those of batches."""
+
+    record: Mapping[str, int] = field(default_factory=dict)
+    batch: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Chunk:
     """One batch of the grid as one rank sees it: where its rows stand and what chance gives them.
 
     `start` and `stop` bound the global batch; `positions` and `indices` are int64[rows] of this
-    rank's part; `draws` holds float64[rows, variates] per stream.
+    rank's part; `draws` holds float64[rows, variates] per stream, and `batch_draws` float64[variates]
+    per stream of the steps on the whole batch, the same on every rank.
     """
 
     epoch: int
@@ -31,6 +40,7 @@ class Chunk:
     positions: npt.NDArray[np.int64]
     indices: npt.NDArray[np.int64]
     draws: Mapping[str, npt.NDArray[np.float64]]
+    batch_draws: Mapping[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -75,17 +85,19 @@ class Grid:
         """Records of an epoch that `drop_last` leaves out."""
         return (self.records - position) % self.rows if self.drop_last else 0
 
-    def chunks(self, epoch: int, streams: Mapping[str, int], position: int = 0) -> Iterator[Chunk]:
-        """The batches of an epoch from `position` on; `streams` maps each stream to its variates."""
+    def chunks(self, epoch: int, streams: Streams, position: int = 0) -> Iterator[Chunk]:
+        """The batches of an epoch from `position` on."""
         for g in range(self.batches(position)):
             start = position + g * self.rows
             stop = min(start + self.rows, self.records)
             yield self.chunk(epoch, streams, start, stop)
 
-    def chunk(self, epoch: int, streams: Mapping[str, int], start: int, stop: int) -> Chunk:
+    def chunk(self, epoch: int, streams: Streams, start: int, stop: int) -> Chunk:
         """The rows that this rank takes of the global batch [start, stop)."""
         n = stop - start
         positions = np.arange(start + self.rank * n // self.world, start + (self.rank + 1) * n // self.world)
         indices = shuffled(self.seed, epoch, positions, self.records) if self.shuffle else positions
-        draws = {name: variates(self.seed, epoch, indices, name, count) for name, count in streams.items()}
-        return Chunk(epoch, start, stop, positions, indices, draws)
+        first = np.array([start])
+        draws = {name: variates(self.seed, epoch, indices, name, n) for name, n in streams.record.items()}
+        batch = {name: variates(self.seed, epoch, first, name, n)[0] for name, n in streams.batch.items()}
+        return Chunk(epoch, start, stop, positions, indices, draws, batch)

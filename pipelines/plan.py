@@ -10,21 +10,40 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.config import Config, FieldConfig, StepUse
-from pipelines.errors import ConfigError, Fault, UserError, nearest
+from pipelines.errors import ConfigError, Fault, SpecError, UserError, nearest
+from pipelines.geometry import FollowBoxes, MovingStep, SameSize
+from pipelines.grid import Streams
 from pipelines.sources._base import Source
 from pipelines.sources._subset import limit, split
 from pipelines.spec import Spec
-from pipelines.step import Step
+from pipelines.step import BatchStep, Step
 
 
 @dataclass(frozen=True)
 class Node:
-    """A step in its place: what flows in and out, and the stream of its draws, if it has any."""
+    """A step in its place: what flows in and out, and the stream of its draws, if it has any.
+
+    A node that follows a picture is handed, instead of a draw of its own, the picture's height and width (when
+    they differ from record to record, `size_of` names its field) and the draws of the streams in `shares`.
+    """
 
     step: Step
+    name: str
+    takes: tuple[Spec, ...]
+    gives: tuple[Spec, ...]
+    stream: str | None
+    size_of: str | None = None
+    shares: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchNode:
+    """A step on the finished batch, the fields it changes, and the stream of its draws, if it has any."""
+
+    step: BatchStep
     name: str
     takes: tuple[Spec, ...]
     gives: tuple[Spec, ...]
@@ -33,7 +52,10 @@ class Node:
 
 @dataclass(frozen=True)
 class FieldPlan:
-    """One field: `nodes[:seam]` run per record, `nodes[seam:]` on the stacked batch."""
+    """One field: `nodes[:seam]` run per record, `nodes[seam:]` on the stacked batch.
+
+    `measured` is the node before which the picture's size is taken for the fields that follow it.
+    """
 
     name: str
     sources: tuple[str, ...]
@@ -41,10 +63,11 @@ class FieldPlan:
     optional: bool
     nodes: tuple[Node, ...]
     seam: int
+    measured: int | None = None
 
     @property
     def spec(self) -> Spec:
-        """What is delivered for one record."""
+        """What the field's own steps make of one record."""
         return self.spec_before(len(self.nodes))[0]
 
     @property
@@ -64,12 +87,16 @@ class Plan:
     fields: tuple[FieldPlan, ...]
     values: Mapping[str, Spec]
     """The raw values that the fields read."""
-    streams: Mapping[str, int]
-    """Variates per stream of draws."""
+    streams: Streams
+    batch_nodes: tuple[BatchNode, ...] = ()
 
     @property
     def specs(self) -> dict[str, Spec]:
-        return {field.name: field.spec.but(optional=field.optional) for field in self.fields}
+        """What is delivered of each field for one record."""
+        specs = {field.name: field.spec.but(optional=field.optional) for field in self.fields}
+        for node in self.batch_nodes:
+            specs |= zip(node.step.fields, node.gives, strict=True)
+        return specs
 
 
 def open_source(config: Config, first: int | None = None) -> Source:
@@ -91,24 +118,14 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
             source = open_source(config, first)
         except UserError as error:
             faults.append(Fault(config.source_place, str(error)))
-    fields = [] if source is None else [_field(field, source.values, faults) for field in config.fields]
-    built = tuple(field for field in fields if field is not None)
-    streams = _streams(config, built, faults)
+    fields = {} if source is None else _fields(config, source.values, faults)
+    batch_nodes = _batch_nodes(config, fields, faults)
     if faults or source is None:
         raise ConfigError(_in_order(faults))
-    read = {name: source.values[name] for field in built for name in field.sources}
-    return Plan(built, read, streams), source
-
-
-def _streams(config: Config, fields: tuple[FieldPlan, ...], faults: list[Fault]) -> dict[str, int]:
-    """Variates per stream. A field that follows another shares its draws, so its random steps must be there too."""
-    given = {field.name: field for field in config.fields}
-    drawn = [(given[f.name], n, n.step.variates()) for f in fields for n in f.nodes if n.stream is not None]
-    streams = {str(node.stream): count for field, node, count in drawn if field.follows is None}
-    for field, node, count in drawn:
-        if field.follows is not None and streams.get(str(node.stream)) != count:
-            faults.append(Fault(field.place, f"{node.name}: expected the same random step in {field.follows}, too"))
-    return streams
+    read = {name: source.values[name] for field in fields.values() for name in field.sources}
+    drawn = {n.stream: n.step.variates() for field in fields.values() for n in field.nodes if n.stream is not None}
+    streams = Streams(drawn, {n.stream: n.step.variates() for n in batch_nodes if n.stream is not None})
+    return Plan(tuple(fields.values()), read, streams, batch_nodes), source
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:
@@ -121,7 +138,61 @@ def _in_order(faults: list[Fault]) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=line)
 
 
-def _field(config: FieldConfig, values: Mapping[str, Spec], faults: list[Fault]) -> FieldPlan | None:
+def _fields(config: Config, values: Mapping[str, Spec], faults: list[Fault]) -> dict[str, FieldPlan]:
+    """Every field that is sound, in the config's order; those that others follow are made first."""
+    made: dict[str, FieldPlan] = {}
+    followed = {field.follows for field in config.fields}
+    for field in sorted(config.fields, key=lambda field: field.follows is not None):
+        try:
+            plan = _field(field, values, made.get(field.follows or ""), faults)
+        except SpecError as error:
+            faults.append(Fault(field.place, str(error)))
+            continue
+        if plan is not None and field.name in followed:
+            moving = (n for n, node in enumerate(plan.nodes) if node.step.moves_pixels)
+            plan = replace(plan, measured=next(moving, None))
+        if plan is not None:
+            made[field.name] = plan
+    return {field.name: made[field.name] for field in config.fields if field.name in made}
+
+
+def _batch_nodes(config: Config, fields: Mapping[str, FieldPlan], faults: list[Fault]) -> tuple[BatchNode, ...]:
+    """The steps on the finished batch, in order; their faults go to `faults`."""
+    nodes: list[BatchNode] = []
+    flowing = {field.name: field.spec for field in fields.values()}
+    names = [field.name for field in config.fields]
+    seen: Counter[str] = Counter()
+    for use in config.batch_steps:
+        assert isinstance(use.step, BatchStep), "the config lets no other step through"
+        wrong = [f"there is no field {name!r}{nearest(name, names)}" for name in use.step.fields if name not in names]
+        wrong += [
+            f"{name}: expected values of one known shape in every record, got {_described(fields[name])}"
+            for name in use.step.fields
+            if name in fields and (fields[name].optional or not flowing[name].is_fixed)
+        ]
+        faults += [Fault(use.place, f"{use.name}: {text}") for text in wrong]
+        if wrong or not all(name in flowing for name in use.step.fields):
+            continue
+        takes = tuple(flowing[name] for name in use.step.fields)
+        try:
+            gives = use.step.out_specs(*takes)
+        except UserError as error:
+            faults.append(Fault(use.place, f"{use.name}: {error}"))
+            continue
+        stream = f"batch/{use.name}/{seen[use.name]}" if use.step.variates() else None
+        seen[use.name] += 1
+        flowing |= zip(use.step.fields, gives, strict=True)
+        nodes.append(BatchNode(use.step, use.name, takes, gives, stream))
+    return tuple(nodes)
+
+
+def _described(field: FieldPlan) -> str:
+    return f"{field.spec}{', which is optional' if field.optional else ''}"
+
+
+def _field(
+    config: FieldConfig, values: Mapping[str, Spec], leader: FieldPlan | None, faults: list[Fault]
+) -> FieldPlan | None:
     unknown = [name for name in config.sources if name not in values]
     for name in unknown:
         known = ", ".join(sorted(values))
@@ -140,7 +211,7 @@ def _field(config: FieldConfig, values: Mapping[str, Spec], faults: list[Fault])
         except UserError as error:
             faults.append(Fault(use.place, f"{use.name}: {error}"))
             return None
-        stream = f"{config.follows or config.name}/{use.name}/{seen[use.name]}" if use.step.variates() else None
+        stream = f"{config.name}/{use.name}/{seen[use.name]}" if use.step.variates() else None
         seen[use.name] += 1
         nodes.append(Node(use.step, use.name, flowing, gives, stream))
         flowing = gives
@@ -154,7 +225,40 @@ def _field(config: FieldConfig, values: Mapping[str, Spec], faults: list[Fault])
     if flowing[0].dtype == "bytes":
         faults.append(Fault(config.place, "expected a step that decodes the file, got encoded bytes at the end"))
         return None
+    if leader is not None:
+        nodes += _following(leader, flowing[0])
+    elif config.follows is not None:
+        return None
     return FieldPlan(config.name, config.sources, inputs, config.optional, tuple(nodes), _seam(inputs, nodes))
+
+
+def _following(leader: FieldPlan, x: Spec) -> list[Node]:
+    """The nodes that take boxes or a mask, given as `x`, through the moving steps of the picture they follow."""
+    name = f"follows {leader.name}"
+    moving = [n for n, node in enumerate(leader.nodes) if node.step.moves_pixels]
+    if not moving:
+        raise SpecError(f"{name}: expected steps that move pixels in {leader.name}, it has none to follow")
+    picture = leader.spec_before(moving[0])[0]
+    if leader.optional or not picture.is_picture:
+        raise SpecError(f"{name}: expected a picture that every record has, got {picture}")
+    steps = []
+    for node in (leader.nodes[n] for n in moving):
+        if not isinstance(node.step, MovingStep):
+            raise SpecError(f"{name}: nothing can follow {node.name}; leave it out, or boxes and masks")
+        steps.append(node.step)
+    height, width = picture.size("height"), picture.size("width")
+    size = (height, width) if height and width else None
+    size_of = None if size else leader.name
+    if not x.is_picture:
+        shares = tuple(node.stream for node in (leader.nodes[n] for n in moving) if node.stream is not None)
+        boxes = FollowBoxes(steps=tuple(steps), size=size)
+        return [Node(boxes, name, (x,), (boxes.out_spec(x),), None, size_of, shares)]
+    same = SameSize(size=size)
+    nodes = [Node(same, name, (x,), (same.out_spec(x),), None, size_of)]
+    for number, step in zip(moving, steps, strict=True):
+        node, x, mask = leader.nodes[number], nodes[-1].gives[0], step.for_mask()
+        nodes.append(Node(mask, node.name, (x,), (mask.out_spec(x),), node.stream))
+    return nodes
 
 
 def _through(use: StepUse, flowing: tuple[Spec, ...]) -> tuple[Spec, ...]:

@@ -140,6 +140,8 @@ def _reader() -> TypeAdapter[Spec]:
 
 BYTES = Spec("bytes")
 TEXT = Spec("text")
+BOXES = Spec("float32", (Axis("box"), Axis("corner", 4)), "pixel")
+"""Left, top, right and bottom of each box, in pixels from the picture's left and top edges."""
 
 
 def waveform(rate_hz: int | Literal["per record"] | None, channels: int | None = None, time: int | None = None) -> Spec:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import Spec
@@ -145,6 +145,8 @@ class Step(BaseModel):
     takes_rate: ClassVar[bool] = False
     gives_rate: ClassVar[bool] = False
     joins: ClassVar[bool] = False
+    moves_pixels: ClassVar[bool] = False
+    """Whether a picture's pixels change place; boxes and masks can follow a `MovingStep` only."""
     meaning: ClassVar[int] = 1
     """Raised when the same parameters come to mean other numbers, so that caches and states know."""
 
@@ -192,6 +194,27 @@ class HostStep(Step):
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         return host_tensorflow(self.bind_numpy(x), x, self.out_spec(x))
+
+
+class BatchStep(Step):
+    """A step on the finished batch: it reads and changes several fields at once, with one draw for the whole batch.
+
+    It stands under `batch_steps:`. A kernel is handed the values of `fields`, in that order and each with a batch
+    axis, and float64[variates], and returns as many values of as many rows. `apply` leaves such steps out.
+    """
+
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    def out_specs(self, *specs: Spec) -> tuple[Spec, ...]:
+        """What comes out when `specs`, those of the `fields`, flow in, or SpecError. Looks at no data."""
+        raise NotImplementedError(f"{type(self).__name__}.out_specs")
+
+    @field_validator("fields")
+    @classmethod
+    def _distinct(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(fields)) < len(fields):
+            raise ValueError(f"each field may be named once, got {list(fields)}")
+        return fields
 
 
 class Fitted(Step):

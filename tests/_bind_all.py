@@ -8,16 +8,20 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from contract.harness import Case
+from contract.harness import Case, specs_of
 
 from pipelines.catalog import step_names
-from pipelines.step import step_class
+from pipelines.step import BatchStep, step_class
 
 
 def main(framework: str, *modules: str) -> None:
     """Bind and run the first record of every example, then print the loaded top-level modules."""
     for module in modules or tuple(f"pipelines.{name}" for name in step_names()):
         cls = step_class(module)
+        if issubclass(cls, BatchStep):
+            for example in cls.examples:
+                cls.model_validate(dict(example.params)).bind(framework, *specs_of(example))
+            continue
         for number in range(len(cls.examples)):
             case = Case(cls, number)
             bound = case.bound(framework)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipelines.draw import philox, shuffled, variates
+from pipelines.draw import normals, philox, shuffled, uniforms, variates
 
 # Random123 1.14, tests/kat_vectors, lines "philox4x32 10"
 KNOWN = [
@@ -147,3 +147,24 @@ def test_neighbours_do_not_stay_together() -> None:
     # of 100,000 steps a random order makes 2 of size 1 on average; more than 20 has a chance below 1e-12
     assert np.sum(np.abs(np.diff(order)) == 1) <= 20
     assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 5 * 100_000**-0.5
+
+
+def test_noise_is_a_function_of_its_key() -> None:
+    keys = np.array([[0.25, 0.5], [1 - 2.0**-32, 0.0]])
+    noise = uniforms(keys, 11)
+    assert noise.shape == (2, 11)
+    np.testing.assert_array_equal(noise[1], uniforms(keys[1], 11))
+    np.testing.assert_array_equal(noise[:, :5], uniforms(keys, 5))  # a longer record has the same beginning
+    key = 2**30 | 2**31 << 32
+    words = philox(np.array([[block, 0, 0, 0] for block in range(3)], np.uint64), key).ravel()[:11]
+    np.testing.assert_array_equal(noise[0], words * 2.0**-32)
+    assert normals(keys, 0).shape == (2, 0)
+    np.testing.assert_array_equal(normals(keys, 12)[:, :11], normals(keys, 11))
+
+
+def test_normal_noise_is_normal_and_white() -> None:
+    noise = normals(np.array([0.1, 0.9]), 200_001)
+    assert stats.kstest(noise, "norm").pvalue > UNLIKELY
+    neighbours = np.corrcoef(noise[:-1], noise[1:])[0, 1]
+    assert abs(neighbours) < stats.norm.isf(UNLIKELY / 2) / np.sqrt(len(noise))
+    assert np.isfinite(normals(np.full((50, 2), 1 - 2.0**-32), 100)).all()

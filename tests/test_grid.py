@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.draw import shuffled
-from pipelines.grid import Chunk, Grid
+from pipelines.grid import Chunk, Grid, Streams
 
 STREAMS = {"picture/image.rotate/0": 1, "picture/image.crop/0": 5}
+ALL = Streams(STREAMS, {"batch/image.mixup/0": 2})
 grids = st.builds(
     Grid,
     records=st.integers(1, 200),
@@ -25,7 +26,7 @@ grids = st.builds(
 
 def epoch(grid: Grid, number: int = 0, position: int = 0) -> list[list[Chunk]]:
     """The chunks of an epoch, for each batch of the grid those of all ranks."""
-    ranks = [list(replace(grid, rank=r).chunks(number, STREAMS, position)) for r in range(grid.world)]
+    ranks = [list(replace(grid, rank=r).chunks(number, ALL, position)) for r in range(grid.world)]
     assert len({len(chunks) for chunks in ranks}) == 1  # the same number of batches on every rank
     return [list(batch) for batch in zip(*ranks, strict=True)]
 
@@ -136,3 +137,17 @@ def test_fewer_records_than_ranks(records: int) -> None:
 def test_no_records_give_no_batches(drop_last: bool) -> None:
     grid = Grid(records=0, batch=4, shuffle=True, drop_last=drop_last)
     assert (grid.batches(), grid.left_over(), epoch(grid)) == (0, 0, [])
+
+
+@settings(max_examples=30, deadline=None)
+@given(grids, st.integers(0, 3))
+def test_a_batch_has_one_draw_on_every_rank(grid: Grid, number: int) -> None:
+    batches = epoch(grid, number)
+    drawn = [chunks[0].batch_draws["batch/image.mixup/0"] for chunks in batches]
+    assert all(
+        np.array_equal(chunk.batch_draws["batch/image.mixup/0"], d)
+        for c, d in zip(batches, drawn, strict=True)
+        for chunk in c
+    )
+    assert len({d.tobytes() for d in drawn}) == len(batches)
+    assert all(d.shape == (2,) for d in drawn)

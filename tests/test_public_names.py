@@ -22,8 +22,8 @@ STEPS = {
     "text": [
         *("add_tokens", "basic_english", "bpe", "clean", "pad", "sentencepiece", "truncate", "vocab", "wordpiece"),
     ],
-    "image": ["crop", "decode", "flip", "normalize", "resize", "rotate"],
-    "label": ["index", "one_hot"],
+    "image": ["crop", "cutmix", "decode", "flip", "mixup", "normalize", "resize", "rotate"],
+    "label": ["boxes", "index", "one_hot"],
 }
 SOURCES = ["folder", "lines", "manifest", "shards", "tfds", "torchaudio", "torchtext", "torchvision"]
 SINKS = ["npz", "parquet", "tfrecord", "webdataset"]

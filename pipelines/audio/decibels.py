@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,8 @@ class Decibels(Step):
     floor: Annotated[float, Field(ge=1e-37)] = 1e-10
     top_db: Annotated[float, Field(gt=0)] | None = None
 
-    agreement: ClassVar = Close(absolute=3e-5, why="float32 logarithm: 1 ulp of 128 dB is 1.5e-5")
-    examples: ClassVar = (
+    agreement = Close(absolute=3e-5, why="float32 logarithm: 1 ulp of 128 dB is 1.5e-5")
+    examples = (
         Example(_POWER, {}, _energies),
         Example(_POWER, {"floor": 1e-6, "top_db": 80.0}, _energies),
         Example(

@@ -85,12 +85,10 @@ class Decode(Step):
     lowest_rate_hz: ClassVar[int] = 100
     highest_rate_hz: ClassVar[int] = 768_000
 
-    agreement: ClassVar = Close(
-        of_peak=4e-6, why="MP3 and Vorbis decoders round differently; WAV and FLAC are identical"
-    )
-    batches: ClassVar = False
-    gives_rate: ClassVar = True
-    examples: ClassVar = (
+    agreement = Close(of_peak=4e-6, why="MP3 and Vorbis decoders round differently; WAV and FLAC are identical")
+    batches = False
+    gives_rate = True
+    examples = (
         Example(BYTES, {}, _example_files),
         Example(BYTES, {"channels": "keep"}, _example_files),
         Example(BYTES, {"channels": 1}, _several_channels),

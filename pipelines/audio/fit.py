@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,8 +28,8 @@ class Fit(Step):
     samples: Annotated[int, Field(ge=1)] | None = None
     where: Literal["start", "centre", "end"] = "start"
 
-    agreement: ClassVar = Identical("values are moved, never computed")
-    examples: ClassVar = (
+    agreement = Identical("values are moved, never computed")
+    examples = (
         Example(waveform(16000), {"seconds": 0.05}),
         Example(waveform(None), {"samples": 7, "where": "end"}),
         Example(waveform(8000, channels=2, time=33), {"samples": 16, "where": "centre"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ class Mel(Framed):
     norm: Literal["none", "area"] = "none"
     power: Literal[1, 2] = 2
 
-    agreement: ClassVar = Close(of_peak=1.5e-6, why="float32 FFT and order of summation")
-    examples: ClassVar = (
+    agreement = Close(of_peak=1.5e-6, why="float32 FFT and order of summation")
+    examples = (
         Example(waveform(16000)),
         Example(
             waveform(8000, time=1999),

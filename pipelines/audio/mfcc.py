@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,8 @@ class Mfcc(Step):
 
     coefficients: Annotated[int, Field(ge=1)] = 13
 
-    agreement: ClassVar = Close(of_peak=1e-6, why="float32 sum over the bands in another order")
-    examples: ClassVar = (
+    agreement = Close(of_peak=1e-6, why="float32 sum over the bands in another order")
+    examples = (
         Example(_levels(64)),
         Example(_levels(23, 41), {"coefficients": 23}),
         Example(_levels(80).but(axes=(Axis("channel", 2), Axis("band", 80), Axis("frame"))), {"coefficients": 1}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +33,9 @@ class Resample(Step):
     rate_hz: Annotated[int, Field(ge=1)]
     method: _sinc.Method = "hann"
 
-    takes_rate: ClassVar = True
-    agreement: ClassVar = Close(of_peak=1e-6, why="float32 sums over up to some thousand products, in another order")
-    examples: ClassVar = (
+    takes_rate = True
+    agreement = Close(of_peak=1e-6, why="float32 sums over up to some thousand products, in another order")
+    examples = (
         Example(waveform(16000), {"rate_hz": 44100}),
         Example(waveform(44100, time=1733), {"rate_hz": 16000}),
         Example(waveform(8000, channels=2), {"rate_hz": 16000, "method": "kaiser"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pipelines.audio._spectrogram import Framed
 from pipelines.spec import Axis, Spec, waveform
@@ -25,8 +25,8 @@ class Stft(Framed):
 
     output: Literal["complex", "magnitude", "power"] = "complex"
 
-    agreement: ClassVar = Close(of_peak=1e-6, why="float32 FFT, rounded in another order")
-    examples: ClassVar = (
+    agreement = Close(of_peak=1e-6, why="float32 FFT, rounded in another order")
+    examples = (
         Example(waveform(16000)),
         Example(waveform(None, time=1601), {"n_fft": 401, "win": 320, "hop": 77, "output": "magnitude"}),
         Example(waveform(8000, channels=2), {"n_fft": 256, "centre": False, "window": "hamming", "output": "power"}),

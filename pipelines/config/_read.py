@@ -31,7 +31,7 @@ from pipelines.config._yaml import MOST_BYTES, override, read_yaml
 from pipelines.errors import ConfigError, Fault, UserError, nearest
 from pipelines.sources._base import SourceConfig
 from pipelines.spec import FRAMEWORKS
-from pipelines.step import Step
+from pipelines.step import BatchStep, Step
 
 M = TypeVar("M", bound=BaseModel)
 _AFTER_THE_FILE = 10**9  # where the faults of overrides sort
@@ -142,7 +142,7 @@ class _Reader:
         named = self._framework(top.get("framework"))
         source_name, source_place, source, split = self._source(top.get("source"), root.place)
         fields = self._fields(top.get("fields"))
-        self._batch_steps(top.get("batch_steps"))
+        batch_steps = self._steps(top.get("batch_steps"), "batch_steps")
         return Config(
             path=path,
             framework="tensorflow" if (framework or named) == "tensorflow" else "torch",
@@ -152,7 +152,7 @@ class _Reader:
             source_place=str(source_place),
             split=split,
             fields=fields,
-            batch_steps=(),
+            batch_steps=batch_steps,
             batch=self._parameters(BatchConfig, top.get("batch"), "batch") or BatchConfig(),
             output=self._parameters(OutputConfig, top.get("output"), "output"),
             on_error=self._parameters(ErrorConfig, top.get("on_error"), "on_error") or ErrorConfig(),
@@ -239,7 +239,7 @@ class _Reader:
             self._faults.add(node.place, wrong)
         given = self._section(node, FIELD_KEYS, f"the field {name!r}", required=("from",))
         sources = self._sources(given.get("from"))
-        steps = self._steps(given.get("steps"))
+        steps = self._steps(given.get("steps"), "steps")
         optional = given.get("optional")
         if optional is not None and not isinstance(optional.value, bool):
             self._expected(optional, "optional to be true or false")
@@ -267,15 +267,15 @@ class _Reader:
             return ()
         return tuple(names)
 
-    def _steps(self, node: Node | None) -> tuple[StepUse, ...]:
+    def _steps(self, node: Node | None, what: Literal["steps", "batch_steps"]) -> tuple[StepUse, ...]:
         """The steps up to the first with a fault; those after it are checked as well."""
         steps: list[StepUse | None] = []
-        for entry in self._entries(node, "steps"):
+        for entry in self._entries(node, what):
             name, parameters = self._entry(entry)
             made = None
             if name is not None:
                 try:
-                    made = validate(find_step(name), parameters, name, self._base, self._faults)
+                    made = validate(_step_for(name, what), parameters, name, self._base, self._faults)
                 except UserError as error:
                     self._faults.add(parameters.place, str(error))
             steps.append(None if name is None or made is None else StepUse(made, name, str(entry.place)))
@@ -300,16 +300,6 @@ class _Reader:
             self._faults.add(child.place, f"a step has one name, this one is {name!r} and {key!r}; is a '-' missing?")
         return (None if more else name), parameters
 
-    def _batch_steps(self, node: Node | None) -> None:
-        for entry in self._entries(node, "batch_steps"):
-            name, parameters = self._entry(entry)
-            if name is not None:
-                try:
-                    find_step(name)
-                    self._faults.add(parameters.place, f"{name} works on one record, not on a batch; put it in a field")
-                except UserError as error:
-                    self._faults.add(parameters.place, str(error))
-
     def _cycles(self, follows: Mapping[str, str], fields: Mapping[str, Node]) -> None:
         told: set[str] = set()
         for name, other in follows.items():
@@ -322,6 +312,18 @@ class _Reader:
             if following == name and name not in told:
                 told.update(way)
                 self._faults.add(place, f"follows: a circle, {' -> '.join([*way, name])}")
+            elif following is None and other in follows:
+                self._faults.add(place, f"follows: {other!r} follows {follows[other]!r} itself; name that one")
+
+
+def _step_for(name: str, what: Literal["steps", "batch_steps"]) -> type[Step]:
+    """The class of a step, or UserError when there is none, or when it does not belong under `what`."""
+    found = find_step(name)
+    if what == "steps" and issubclass(found, BatchStep):
+        raise UserError(f"{name} works on the finished batch; put it under batch_steps")
+    if what == "batch_steps" and not issubclass(found, BatchStep):
+        raise UserError(f"{name} works on one record, not on a batch; put it in a field")
+    return found
 
 
 def _children(node: Node) -> dict[str, Node]:

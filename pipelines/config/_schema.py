@@ -17,6 +17,7 @@ from pipelines.config._models import (
     SplitConfig,
 )
 from pipelines.spec import FRAMEWORKS
+from pipelines.step import BatchStep
 
 Schema = dict[str, Any]
 
@@ -29,11 +30,13 @@ def json_schema() -> Schema:
         return _define(definitions, name, of)
 
     steps = {name: model(f"steps.{name}", find_step(name)) for name in step_names()}
+    on_batch = {name: steps.pop(name) for name in step_names() if issubclass(find_step(name), BatchStep)}
     bare = [name for name in steps if not definitions[f"steps.{name}"].get("required")]
     definitions["step"] = {
         "description": "The name of a step, alone or with its parameters.",
         "anyOf": [{"enum": bare}, _one_of({n: _may_be_null(s) if n in bare else s for n, s in steps.items()})],
     }
+    definitions["batch_step"] = {"description": "A step on the finished batch.", **_one_of(on_batch)}
     sources = {name: model(f"sources.{name}", find_source(name)) for name in source_names()}
     source = _object({**sources, "split": _may_be_null(model("split", SplitConfig))})
     source["oneOf"] = [{"required": [name]} for name in sources]
@@ -52,7 +55,7 @@ def json_schema() -> Schema:
         "seed": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**63 - 1, "default": 0},
         "source": {**source, "description": "Where the records are."},
         "fields": fields,
-        "batch_steps": {"type": ["array", "null"], "items": {"$ref": "#/$defs/step"}},
+        "batch_steps": {"type": ["array", "null"], "items": {"$ref": "#/$defs/batch_step"}},
         "batch": _may_be_null(model("batch", BatchConfig)),
         "output": _may_be_null(output),
         "on_error": _may_be_null(model("on_error", ErrorConfig)),
@@ -74,7 +77,10 @@ def _field() -> Schema:
         },
         "steps": {"type": ["array", "null"], "items": {"$ref": "#/$defs/step"}},
         "optional": {"type": ["boolean", "null"], "default": False, "description": "An absent value is masked."},
-        "follows": {"type": ["string", "null"], "description": "The field whose draws this one takes part in."},
+        "follows": {
+            "type": ["string", "null"],
+            "description": "The picture whose moves these boxes, or this mask, take part in.",
+        },
     }
     return _object(properties, required=["from"])
 

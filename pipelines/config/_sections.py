@@ -32,6 +32,8 @@ def sections(config: Config) -> dict[str, str]:
     for field in config.fields:
         steps = [_meaning(use, config.base) for use in field.steps]
         held[f"fields.{field.name}"] = [field.sources, steps, field.optional, field.follows]
+    if config.batch_steps:
+        held["batch_steps"] = [_meaning(use, config.base) for use in config.batch_steps]
     return {name: blake2b(json.dumps(value).encode(), digest_size=8).hexdigest() for name, value in held.items()}
 
 

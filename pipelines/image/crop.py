@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.image import _resize
 from pipelines.image._resize import Method, Side
 from pipelines.spec import Axis, Spec, picture
-from pipelines.step import Example, Kernel, Levels, Step
+from pipelines.step import Example, Kernel, Levels
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 TRIES = 7
 
 
-class Crop(Step):
+class Crop(MovingStep):
     """Cuts a part out of a picture: its centre, a random place, or a random part scaled to size.
 
     Takes  [..., height, width, channel]   any dtype; uint8 or float32 for "resized"
@@ -43,9 +44,9 @@ class Crop(Step):
     method: Method = "bilinear"
     antialias: bool = True
 
-    agreement: ClassVar = Levels(1, 0.005, real=5e-5, why='"resized" is as close as image.resize; else values move')
-    serving: ClassVar = (0.5, 0.5, *[1.0] * TRIES, *[0.5] * TRIES)
-    examples: ClassVar = (
+    agreement = Levels(1, 0.005, real=5e-5, why='"resized" is as close as image.resize; else values move')
+    serving = (0.5, 0.5, *[1.0] * TRIES, *[0.5] * TRIES)
+    examples = (
         Example(picture(), {"size": [9, 7]}),
         Example(picture(), {"size": [20, 24], "pad": True}),
         Example(picture(), {"size": 10, "where": "random"}),
@@ -114,6 +115,16 @@ class Crop(Step):
         first = fits.argmax(-1)[..., None]
         tall, wide = (np.maximum(np.take_along_axis(side, first, -1)[..., 0], 1) for side in (tall, wide))
         return tall, wide
+
+    def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
+        tall, wide = self.sides
+        down, across = (max(tall - height, 0), max(wide - width, 0)) if self.pad else (0, 0)
+        top, left, high, broad = self.boxes(height + down, width + across, draw).tolist()
+        y, x = (tall / high, wide / broad) if self.where == "resized" else (1, 1)
+        return Motion(affine(x, 0, x * (across // 2 - left), 0, y, y * (down // 2 - top)), tall, wide)
+
+    def for_mask(self) -> Crop:
+        return self.model_copy(update={"method": "nearest"}) if self.where == "resized" else self
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

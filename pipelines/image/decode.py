@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -60,9 +60,9 @@ class Decode(Step):
     max_pixels: Annotated[int, Field(gt=0, le=HARD_LIMIT)] = 89_478_485
     max_side: Annotated[int, Field(gt=0)] = 65_535
 
-    agreement: ClassVar = Identical("the same libjpeg, libpng or Pillow arithmetic; gray is integer arithmetic")
-    batches: ClassVar = False
-    examples: ClassVar = (
+    agreement = Identical("the same libjpeg, libpng or Pillow arithmetic; gray is integer arithmetic")
+    batches = False
+    examples = (
         Example(BYTES, {}, _files),
         Example(BYTES, {"mode": "gray", "orientation": "ignore"}, _files),
         Example(BYTES, {"mode": "rgba"}, _files),

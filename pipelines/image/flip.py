@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
+from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.spec import Spec, picture
-from pipelines.step import Example, Identical, Kernel, Step
+from pipelines.step import Example, Identical, Kernel
 
 
-class Flip(Step):
+class Flip(MovingStep):
     """Mirrors a picture, always or by chance.
 
     Takes  [..., height, width, channel]   any dtype
@@ -23,9 +26,9 @@ class Flip(Step):
     direction: Literal["horizontal", "vertical"] = "horizontal"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
 
-    agreement: ClassVar = Identical("values are moved, never computed")
-    serving: ClassVar = (1.0,)
-    examples: ClassVar = (
+    agreement = Identical("values are moved, never computed")
+    serving = (1.0,)
+    examples = (
         Example(picture()),
         Example(picture(), {"probability": 1.0, "direction": "vertical"}),
         Example(picture(17, 11, dtype="float32"), {"probability": 0.3}),
@@ -37,6 +40,15 @@ class Flip(Step):
     def out_spec(self, x: Spec) -> Spec:
         x.need(last=("height", "width", "channel"))
         return x
+
+    def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
+        if self.probability == 0 or (draw is not None and draw[0] >= self.probability):
+            return Motion(np.eye(3), height, width)
+        across = self.direction == "horizontal"
+        return Motion(affine(-1, 0, width, 0, 1, 0) if across else affine(1, 0, 0, 0, -1, height), height, width)
+
+    def for_mask(self) -> Flip:
+        return self
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

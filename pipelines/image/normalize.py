@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -27,8 +27,8 @@ class Normalize(Step):
     mean: float | Annotated[tuple[float, ...], Field(min_length=1)] = 0.0
     std: Annotated[float, Field(gt=0)] | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = 1.0
 
-    agreement: ClassVar = Identical("the same float32 operations in the same order")
-    examples: ClassVar = (
+    agreement = Identical("the same float32 operations in the same order")
+    examples = (
         Example(picture()),
         Example(picture(17, 11), {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
         Example(picture(None, None, 1), {"mean": 0.5, "std": 0.5}),

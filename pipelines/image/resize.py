@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
 
 from pipelines.errors import RecordError
+from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.image import _resize
 from pipelines.image._resize import Method, Side
 from pipelines.spec import Axis, Spec, picture
-from pipelines.step import Example, Kernel, Levels, Step
+from pipelines.step import Example, Kernel, Levels
 
 MOST_PIXELS = 178_956_970  # a strip of 1 x 20000 pixels with its short side brought to 256 would have 1.3e9
 
 
-class Resize(Step):
+class Resize(MovingStep):
     """Scales a picture to a size in pixels.
 
     Takes  uint8 or float32 [..., height, width, channel]
@@ -32,14 +36,14 @@ class Resize(Step):
     method: Method = "bilinear"
     antialias: bool = True
 
-    agreement: ClassVar = Levels(
+    agreement = Levels(
         1,
         0.005,
         real=5e-5,
         why="uint8: the same integer weights, summed in float32 by one framework, 1e-7 of a photo's values differ;"
         " floats: torch places its filters in float32",
     )
-    examples: ClassVar = (
+    examples = (
         Example(picture(), {"size": 12}),
         Example(picture(33, 47), {"size": [19, 21], "method": "bicubic"}),
         Example(picture(None, None, 1), {"size": [40, 9], "method": "bicubic", "antialias": False}),
@@ -66,6 +70,13 @@ class Resize(Step):
         if not isinstance(self.size, int):
             return self.size
         return self.size * height // short, self.size * width // short
+
+    def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
+        tall, wide = self.target(height, width, min(height, width))
+        return Motion(affine(wide / width, 0, 0, 0, tall / height, 0), tall, wide)
+
+    def for_mask(self) -> Resize:
+        return self.model_copy(update={"method": "nearest"})
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.image import _warp
 from pipelines.spec import Axis, Spec, picture
-from pipelines.step import Example, Kernel, Levels, Step
+from pipelines.step import Example, Kernel, Levels
 
 
-class Rotate(Step):
+class Rotate(MovingStep):
     """Turns a picture about its centre, by a fixed or a random angle; positive is counter-clockwise.
 
     Takes  uint8 or float32 [..., height, width, channel]
@@ -36,11 +39,11 @@ class Rotate(Step):
     expand: bool = False
     fill: float | Annotated[tuple[float, ...], Field(min_length=1)] = 0.0
 
-    agreement: ClassVar = Levels(
+    agreement = Levels(
         1, 0.005, real=5e-4, why="bilinear positions are float32: 6e-5 of a pixel, and 1e-4 of the range, at 500 pixels"
     )
-    serving: ClassVar = (0.5,)
-    examples: ClassVar = (
+    serving = (0.5,)
+    examples = (
         Example(picture(), {"degrees": [-10, 10]}),
         Example(picture(), {"degrees": 30.5, "expand": True, "fill": [255, 0, 127.5]}),
         Example(picture(), {"degrees": 90}),
@@ -98,6 +101,16 @@ class Rotate(Step):
             ceil((height + tall) / 2 - around) - floor((height - tall) / 2 + around),
             ceil((width + wide) / 2 - around) - floor((width - wide) / 2 + around),
         )
+
+    def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
+        tall, wide = self.room(height, width) if self.expand else (height, width)
+        angle = None if draw is None else self.radians(float(draw[0]))
+        c, s = self.turn if angle is None else (math.cos(angle), math.sin(angle))
+        x0, y0 = wide / 2 - (c * width / 2 + s * height / 2), tall / 2 - (-s * width / 2 + c * height / 2)
+        return Motion(affine(c, s, x0, -s, c, y0), tall, wide)
+
+    def for_mask(self) -> Rotate:
+        return self.model_copy(update={"method": "nearest", "fill": 0.0})
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

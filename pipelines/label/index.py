@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -26,8 +26,8 @@ class Index(HostStep):
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
 
-    agreement: ClassVar = Identical("a table look-up")
-    examples: ClassVar = (
+    agreement = Identical("a table look-up")
+    examples = (
         Example(
             TEXT, {"classes": ["cat", "dog", "Straße"]}, lambda rng: rng.choice(["cat", "dog", "Straße"], 5).tolist()
         ),

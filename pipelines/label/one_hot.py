@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -26,9 +26,9 @@ class OneHot(Step):
 
     classes: Annotated[int, Field(ge=1)]
 
-    agreement: ClassVar = Identical("zeros and ones")
-    batches: ClassVar = False
-    examples: ClassVar = (
+    agreement = Identical("zeros and ones")
+    batches = False
+    examples = (
         Example(Spec("int64", (), "class", (0, 9)), {"classes": 10}),
         Example(Spec("int64", (), "class", (0, 0)), {"classes": 1}),
         Example(Spec("uint8", (Axis("height"), Axis("width")), "class", (0, 4)), {"classes": 7}),

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from pipelines.catalog import MODALITIES, find_step, step_names
 from pipelines.config import Config
-from pipelines.plan import FieldPlan, Plan
+from pipelines.plan import Plan
+from pipelines.spec import Spec
 from pipelines.step import Step
 
 
@@ -28,23 +29,33 @@ def plan_table(config: Config, plan: Plan, records: int) -> RenderableType:
             table.add_column(heading, overflow="fold")
         table.add_row("", escape(" and ".join(map(str, field.inputs))), "read")
         for number, node in enumerate(field.nodes):
-            drawn = f"  [dim]{plan.streams[node.stream]} variates[/]" if node.stream else ""
+            drawn = f"  [dim]{node.step.variates()} variates[/]" if node.stream else ""
             stage = "record" if number < field.seam else "batch"
             table.add_row(escape(node.name) + drawn, escape(" and ".join(map(str, node.gives))), stage)
+        parts += [table, Text()]
+    if plan.batch_nodes:
+        table = Table(title="batch steps", title_justify="left", box=None, pad_edge=False)
+        for heading in ("step", "fields", "gives"):
+            table.add_column(heading, overflow="fold")
+        for one in plan.batch_nodes:
+            drawn = f"  [dim]{one.step.variates()} variates a batch[/]" if one.stream else ""
+            table.add_row(
+                escape(one.name) + drawn, ", ".join(one.step.fields), escape(" and ".join(map(str, one.gives)))
+            )
         parts += [table, Text()]
     batch = config.batch
     count = records // batch.size if batch.drop_last else -(-records // batch.size)
     order = "shuffled" if batch.shuffle else "in order"
-    shapes = ", ".join(batch_shape(config, field) for field in plan.fields)
+    shapes = ", ".join(batch_shape(config, name, spec) for name, spec in plan.specs.items())
     parts.append(Text(f"{config.framework}: {records} records {order}, {count} batches of {batch.size}"))
     parts.append(Text(f"one batch: {shapes}"))
     return Group(*parts)
 
 
-def batch_shape(config: Config, field: FieldPlan) -> str:
+def batch_shape(config: Config, name: str, spec: Spec) -> str:
     """`mel float32[32, 64, 101]`: a field's part of a batch, as the framework holds it."""
-    sizes = [str(axis.size or axis.name) for axis in field.spec.native(config.framework)]
-    return f"{field.name} {field.spec.dtype}[{', '.join([str(config.batch.size), *sizes])}]"
+    sizes = [str(axis.size or axis.name) for axis in spec.native(config.framework)]
+    return f"{name} {spec.dtype}[{', '.join([str(config.batch.size), *sizes])}]"
 
 
 def steps_table() -> RenderableType:

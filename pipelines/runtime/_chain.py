@@ -22,6 +22,9 @@ _ASSERTED = re.compile(r"to be true\. Summarized data: b['\"](.*?)['\"]$")
 Carried = tuple[tuple[Any, Any], ...]
 """What flows between two nodes: (value, sampling rate or None) for each value of the field."""
 
+Sizes = dict[str, Any]
+"""Height and width, float64[2], of one record's pictures where other fields begin to follow them, by field."""
+
 
 class StepFailure(Exception):  # never reaches a user: it becomes a Failure
     """A record failed in a step; carries what the quarantine says of it."""
@@ -79,13 +82,26 @@ class Chain:
             for name, spec in zip(self.field.sources, self.field.inputs, strict=True)
         )
 
-    def run(self, carried: Carried, draws: Callable[[str], Any], start: int, stop: int) -> Carried:
-        """Through the nodes [start, stop); `draws` gives a stream's variates."""
-        for node, call in zip(self.field.nodes[start:stop], self._calls[start:stop], strict=True):
-            carried = call(carried, draws(node.stream) if node.stream else None)
+    def run(self, carried: Carried, draws: Callable[[str], Any], start: int, stop: int, sizes: Sizes) -> Carried:
+        """Through the nodes [start, stop); `draws` gives a stream's variates, `sizes` is read and written."""
+        for number in range(start, stop):
+            carried = self._pass(number, carried, draws, sizes)
         return carried
 
-    def walk(self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None) -> Iterator[Carried]:
+    def _pass(self, number: int, carried: Carried, draws: Callable[[str], Any], sizes: Sizes) -> Carried:
+        """Through one node."""
+        node = self.field.nodes[number]
+        if number == self.field.measured:
+            sizes[self.field.name] = picture_size(carried[0][0], self.framework)
+        if node.stream is not None:
+            return self._calls[number](carried, draws(node.stream))
+        given = [sizes[node.size_of]] if node.size_of else []
+        given += [draws(stream) for stream in node.shares]
+        return self._calls[number](carried, joined(given, self.framework) if given else None)
+
+    def walk(
+        self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None, sizes: Sizes | None = None
+    ) -> Iterator[Carried]:
         """One record step by step: what flows before the first node and after each; StepFailure where it fails."""
         name = self.field.name
         try:
@@ -95,9 +111,10 @@ class Chain:
                 raise
             raise StepFailure(name, "read", reason_of(error)) from error
         yield carried
-        for node, call in zip(self.field.nodes[:stop], self._calls[:stop], strict=True):
+        sizes = {} if sizes is None else sizes
+        for number, node in enumerate(self.field.nodes[:stop]):
             try:
-                carried = call(carried, draws(node.stream) if node.stream else None)
+                carried = self._pass(number, carried, draws, sizes)
             except Exception as error:
                 if is_machines_fault(error):
                     raise
@@ -111,19 +128,44 @@ class Chain:
             raise StepFailure(self.field.name, "read", f"{missing[0]} is absent, and the field is not optional")
         return bool(missing)
 
-    def value(self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None) -> Any:
+    def value(
+        self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None, sizes: Sizes | None = None
+    ) -> Any:
         """One record's value after node `stop` - 1; None when it is absent."""
         if self.is_absent(raw):
             return None
         carried: Carried = ()
-        for carried in self.walk(raw, draws, stop):  # noqa: B007  # the last one is wanted
+        for carried in self.walk(raw, draws, stop, sizes):  # noqa: B007  # the last one is wanted
             pass
         return carried[0][0]
 
 
 def bind_plan(plan: Plan, framework: str) -> dict[str, Chain]:
-    """Every field's kernels."""
-    return {field.name: Chain(field, framework) for field in plan.fields}
+    """Every field's kernels; fields that others follow come before those."""
+    ordered = sorted(plan.fields, key=lambda field: field.measured is None)
+    return {field.name: Chain(field, framework) for field in ordered}
+
+
+def picture_size(value: Any, framework: str) -> Any:
+    """Height and width of a picture, float64[2], a tensor of the framework."""
+    if framework == "torch":
+        import torch
+
+        return torch.tensor(value.shape[-2:], dtype=torch.float64)
+    import tensorflow as tf
+
+    return tf.cast(tf.shape(value)[-3:-1], tf.float64)
+
+
+def joined(parts: list[Any], framework: str) -> Any:
+    """Sizes and draws one after the other, as one draw."""
+    if framework == "torch":
+        import torch
+
+        return torch.cat(parts, -1)
+    import tensorflow as tf
+
+    return tf.concat(parts, -1)
 
 
 def serving_draws(plan: Plan) -> dict[str, tuple[float, ...]]:
@@ -134,11 +176,11 @@ def serving_draws(plan: Plan) -> dict[str, tuple[float, ...]]:
 def _bind(node: Node, framework: str) -> Callable[[Carried, Any], Carried]:
     step = node.step
     if step.joins:
-        joined = step.bind(framework, *node.takes)
+        kernel = step.bind(framework, *node.takes)
 
         def join(carried: Carried, draw: Any) -> Carried:
             values = [value for value, _ in carried]
-            return ((joined(*values, *([] if draw is None else [draw])), None),)
+            return ((kernel(*values, *([] if draw is None else [draw])), None),)
 
         return join
     calls = [_one(node, framework, takes, gives) for takes, gives in zip(node.takes, node.gives, strict=True)]
@@ -170,11 +212,11 @@ class Trace:
     rate_hz: int | None
 
 
-def trace(chain: Chain, raw: Mapping[str, Any], draws: Callable[[str], Any]) -> Iterator[Trace]:
+def trace(chain: Chain, raw: Mapping[str, Any], draws: Callable[[str], Any], sizes: Sizes) -> Iterator[Trace]:
     """What `explain` shows, nothing for an absent value; raises StepFailure where the record fails."""
     if chain.is_absent(raw):
         return
-    for number, carried in enumerate(chain.walk(raw, draws)):
+    for number, carried in enumerate(chain.walk(raw, draws, sizes=sizes)):
         name = chain.field.nodes[number - 1].name if number else "from " + ", ".join(chain.field.sources)
         for (value, rate), spec in zip(carried, chain.field.spec_before(number), strict=True):
             yield Trace(chain.field.name, name, spec, value, None if rate is None else int(rate))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipelines.grid import Chunk, Failure
 from pipelines.native import to_numpy
 from pipelines.plan import Plan
-from pipelines.runtime._chain import StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
+from pipelines.runtime._chain import Sizes, StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
 from pipelines.sources._base import Source
 from pipelines.spec import TEXT, Spec
 
@@ -46,6 +46,7 @@ class Engine(ABC):
         self.source = source
         self.rows = rows
         self.chains = bind_plan(plan, self.framework)
+        self.batch_kernels = [(node, node.step.bind(self.framework, *node.takes)) for node in plan.batch_nodes]
 
     @abstractmethod
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
@@ -58,14 +59,20 @@ class Engine(ABC):
     def apply(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of one record in memory whose values are given, without chance; StepFailure where it fails."""
         serving = {name: self.to_draw(np.array(draw)) for name, draw in serving_draws(self.plan).items()}
-        given = {name: chain for name, chain in self.chains.items() if raw.keys() >= set(chain.field.sources)}
-        return {name: chain.value(raw, serving.__getitem__) for name, chain in given.items()}
+        sizes: Sizes = {}
+        values: dict[str, Any] = {}
+        for name, chain in self.chains.items():
+            followed = {node.size_of for node in chain.field.nodes if node.size_of}
+            if raw.keys() >= set(chain.field.sources) and sizes.keys() >= followed:
+                values[name] = chain.value(raw, serving.__getitem__, sizes=sizes)
+        return {field.name: values[field.name] for field in self.plan.fields if field.name in values}
 
     def trace(self, chunk: Chunk, row: int) -> Iterator[Trace]:
         """One row of a chunk, step by step; StepFailure where it fails."""
         raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
+        sizes: Sizes = {}
         for chain in self.chains.values():
-            yield from trace(chain, raw, self.row_draws(chunk, row))
+            yield from trace(chain, raw, self.row_draws(chunk, row), sizes)
 
     def row_draws(self, chunk: Chunk, row: int) -> Callable[[str], Any]:
         """The draws of one row, by stream."""
@@ -84,7 +91,7 @@ class Engine(ABC):
         batch = delivered.batch
         keys = to_numpy(batch["key"], TEXT)
         indices = np.asarray(batch["index"])
-        columns = {field.name: to_numpy(batch[field.name], field.spec) for field in self.plan.fields}
+        columns = {name: to_numpy(batch[name], spec) for name, spec in self.plan.specs.items()}
         extra = {n: to_numpy(v, _COUNT) for n, v in batch.items() if n.endswith(("_length", "_mask"))}
         for row in range(len(delivered.positions)):
             record: dict[str, Any] = {"key": keys[row], "index": int(indices[row])}

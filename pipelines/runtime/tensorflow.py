@@ -20,7 +20,7 @@ import tensorflow as tf
 from pipelines.errors import PipelineError, UserError
 from pipelines.grid import Chunk, Failure
 from pipelines.plan import Plan
-from pipelines.runtime._chain import Chain, StepFailure, read_raw
+from pipelines.runtime._chain import Chain, Sizes, StepFailure, read_raw
 from pipelines.runtime._engine import Delivered, Engine
 from pipelines.runtime._gpu import share_gpus
 from pipelines.runtime._wire import pack, signature, unpack
@@ -127,7 +127,7 @@ class TensorflowEngine(Engine):
         try:
             for chunk in chunks:
                 self._pending[run].append(chunk)
-                yield run, chunk.start, chunk.positions, chunk.indices, dict(chunk.draws)
+                yield run, chunk.start, chunk.positions, chunk.indices, dict(chunk.draws), dict(chunk.batch_draws)
         except Exception as error:  # the graph passes over errors, and would end as if all were done
             self._stopped = error
 
@@ -145,8 +145,11 @@ class TensorflowEngine(Engine):
 
     def _graph(self, control: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
         number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
-        draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in self.plan.streams.items()}
-        data = tf.data.Dataset.from_generator(control, output_signature=(number, number, vector, vector, draws))
+        streams = self.plan.streams
+        draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in streams.record.items()}
+        batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
+        told = (number, number, vector, vector, draws, batch_draws)
+        data = tf.data.Dataset.from_generator(control, output_signature=told)
         data = data.map(self._make, num_parallel_calls=self.threads, deterministic=True)
         data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
         options = tf.data.Options()
@@ -157,7 +160,13 @@ class TensorflowEngine(Engine):
     # kernels hold no Python control flow on tensors, and AutoGraph would take most of the start-up
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def _make(
-        self, run: tf.Tensor, start: tf.Tensor, positions: tf.Tensor, indices: tf.Tensor, draws: dict[str, tf.Tensor]
+        self,
+        run: tf.Tensor,
+        start: tf.Tensor,
+        positions: tf.Tensor,
+        indices: tf.Tensor,
+        draws: dict[str, tf.Tensor],
+        batch_draws: dict[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
         """One batch, in the graph; fails as a whole when no row is left."""
         kinds = signature(self.plan.values)
@@ -178,7 +187,7 @@ class TensorflowEngine(Engine):
             rows = rows.concatenate(tf.data.Dataset.from_tensors(blank).repeat(self.rows)).take(self.rows)
         shapes = {name: spec.shape for name, spec in rows.element_spec.items()}
         held = rows.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
-        batch = self._rest(held)
+        batch = self._rest(held, batch_draws)
         batch["_run"], batch["_start"] = run, start
         return batch
 
@@ -211,10 +220,11 @@ class TensorflowEngine(Engine):
     ) -> dict[str, tf.Tensor]:
         """One row up to each field's seam, in the graph."""
         out = {"_position": position, "index": index, "key": key, "_valid": good}
-        for name, count in self.plan.streams.items():
-            out[f"draw {name}"] = tf.ensure_shape(draws[name], (count,))
+        for name, count in self.plan.streams.record.items():
+            out[f"draw {name}"] = draws[name] = tf.ensure_shape(draws[name], (count,))
+        sizes: Sizes = {}
         for name, chain in self.chains.items():
-            value, present = self._value(chain, cells, draws)
+            value, present = self._value(chain, cells, draws, sizes)
             value = tf.ensure_shape(value, chain.field.stacked.shape)
             out[name] = value
             if chain.field.optional:
@@ -224,7 +234,7 @@ class TensorflowEngine(Engine):
         return out
 
     def _value(
-        self, chain: Chain, cells: Mapping[str, tf.Tensor], draws: Mapping[str, tf.Tensor]
+        self, chain: Chain, cells: Mapping[str, tf.Tensor], draws: Mapping[str, tf.Tensor], sizes: Sizes
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """A field's value at its seam, and whether it is there; an absent one is empty or zero."""
         names = chain.field.sources
@@ -232,7 +242,7 @@ class TensorflowEngine(Engine):
 
         def there() -> tf.Tensor:
             carried = tuple((unpack(cells, name, self.plan.values[name]), None) for name in names)
-            return chain.run(carried, draws.__getitem__, 0, chain.field.seam)[0][0]
+            return chain.run(carried, draws.__getitem__, 0, chain.field.seam, sizes)[0][0]
 
         if not chain.field.optional:
             with tf.control_dependencies([tf.debugging.Assert(present, ["absent"])]):
@@ -241,19 +251,19 @@ class TensorflowEngine(Engine):
         kind = tf.as_dtype(spec.dtype) if spec.is_numeric else tf.string
         return tf.cond(present, there, lambda: tf.zeros([n or 0 for n in spec.shape], kind)), present
 
-    def _rest(self, held: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _rest(self, held: dict[str, tf.Tensor], batch_draws: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The remaining steps on the stacked rows; filler rows and absent values are zero afterwards."""
         batch = {name: held[name] for name in ("_position", "key", "index")}
         if self.rows:
             batch["_valid"] = held["_valid"]
             batch["index"] = tf.where(held["_valid"], held["index"], -1)
             batch["_position"] = tf.where(held["_valid"], held["_position"], -1)
-        for name, chain in self.chains.items():
-            field = chain.field
+        draws = {stream: held[f"draw {stream}"] for stream in self.plan.streams.record}
+        for field in self.plan.fields:
+            name, chain = field.name, self.chains[field.name]
             value = held[name]
             if field.seam < len(field.nodes):
-                draws = {stream: held[f"draw {stream}"] for stream in self.plan.streams}
-                value = chain.run(((value, None),), draws.__getitem__, field.seam, len(field.nodes))[0][0]
+                value = chain.run(((value, None),), draws.__getitem__, field.seam, len(field.nodes), {})[0][0]
                 value = tf.ensure_shape(value, (None, *field.spec.shape))
             keep = held[f"{name}_mask"] if field.optional else held["_valid"]
             if field.spec.is_numeric and (field.optional or self.rows):
@@ -265,6 +275,13 @@ class TensorflowEngine(Engine):
                 batch[f"{name}_length"] = length[:, 0] if len(field.spec.varying) == 1 else length
             if field.optional:
                 batch[f"{name}_mask"] = keep
+        count = tf.reduce_sum(tf.cast(held["_valid"], tf.int32))
+        for node, kernel in self.batch_kernels:
+            names, draw = node.step.fields, [] if node.stream is None else [batch_draws[node.stream]]
+            made = kernel(*(batch[name][:count] for name in names), *draw)
+            for name, value, spec in zip(names, made, node.gives, strict=True):
+                filler = [[0, tf.shape(batch[name])[0] - count], *[[0, 0]] * len(spec.axes)]
+                batch[name] = tf.ensure_shape(tf.pad(value, filler), (None, *spec.shape))
         return batch
 
     def _accounted(
@@ -290,8 +307,9 @@ class TensorflowEngine(Engine):
         """What is wrong with a row that the graph lost; None when nothing is."""
         try:
             raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
+            sizes: Sizes = {}
             for chain in self.chains.values():
-                chain.value(raw, self.row_draws(chunk, row))
+                chain.value(raw, self.row_draws(chunk, row), sizes=sizes)
         except StepFailure as error:
             return self.failure(chunk, row, error)
         return None
@@ -307,7 +325,8 @@ class TensorflowEngine(Engine):
             last = chunk.stop - 1
             raise PipelineError(f"the batch of positions {chunk.start} to {last} failed, its records alone do not")
         draws = {name: values[good] for name, values in chunk.draws.items()}
-        arguments = (np.int64(0), np.int64(chunk.start), chunk.positions[good], chunk.indices[good], draws)
+        where = (np.int64(0), np.int64(chunk.start), chunk.positions[good], chunk.indices[good])
+        arguments = (*where, draws, dict(chunk.batch_draws))
         batch = self._alone(*tf.nest.map_structure(tf.constant, arguments))
         for name in ("_run", "_start", "_position"):
             del batch[name]

@@ -22,7 +22,7 @@ import torch
 from pipelines.errors import UserError
 from pipelines.grid import Chunk, Failure
 from pipelines.plan import FieldPlan, Plan
-from pipelines.runtime._chain import Chain, StepFailure, is_machines_fault, read_raw, reason_of
+from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw, reason_of
 from pipelines.runtime._engine import Batch, Delivered, Engine
 from pipelines.sources._base import Source
 
@@ -97,7 +97,8 @@ class TorchEngine(Engine):
         """One row up to each field's seam."""
         raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
         draws = self.row_draws(chunk, row)
-        return {name: chain.value(raw, draws, chain.field.seam) for name, chain in self.chains.items()}
+        sizes: Sizes = {}
+        return {name: chain.value(raw, draws, chain.field.seam, sizes) for name, chain in self.chains.items()}
 
     def _sift(self, chunk: Chunk, rows: list[Row], failures: list[Failure], error: Exception) -> list[Row]:
         """After a failed batch stage: each row alone, so that only those that fail are lost."""
@@ -126,9 +127,18 @@ class TorchEngine(Engine):
         indices = [int(chunk.indices[row]) for row in numbers]
         batch: Batch = {"key": [self.source.key(i) for i in indices] + [""] * filler}
         batch["index"] = torch.tensor(indices + [-1] * filler, dtype=torch.int64)
-        for name, chain in self.chains.items():
-            values = {place: row_values[name] for place, (_, row_values) in enumerate(rows)}
-            batch.update(self._rest(chain, values, chunk, numbers, filler))
+        for field in self.plan.fields:
+            values = {place: row_values[field.name] for place, (_, row_values) in enumerate(rows)}
+            batch.update(self._rest(self.chains[field.name], values, chunk, numbers, filler))
+        for node, kernel in self.batch_kernels:
+            names, draw = (
+                node.step.fields,
+                [] if node.stream is None else [torch.from_numpy(chunk.batch_draws[node.stream])],
+            )
+            given = [batch[name] for name in names]
+            made = kernel(*(value[: len(rows)] for value in given), *draw)
+            filled = (torch.cat([new, new.new_zeros(filler, *new.shape[1:])]) if filler else new for new in made)
+            batch.update(zip(names, filled, strict=True))
         if self.rows:
             batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
         on_device = {name: v.to(self.device) for name, v in batch.items() if isinstance(v, torch.Tensor)}
@@ -155,7 +165,7 @@ class TorchEngine(Engine):
             if stream is not None
         }
         if field.seam < len(field.nodes):
-            held = chain.run(((held, None),), draws.__getitem__, field.seam, len(field.nodes))[0][0]
+            held = chain.run(((held, None),), draws.__getitem__, field.seam, len(field.nodes), {})[0][0]
         if len(present) < count:
             keep = torch.zeros(count, dtype=torch.bool)
             keep[present] = True

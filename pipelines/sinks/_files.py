@@ -71,7 +71,7 @@ def replace_file(path: Path, text: str) -> None:
 class FolderLock:
     """Held by the one run that writes a folder. It ends with the process, also when that is killed."""
 
-    NAME: ClassVar = ".lock"
+    NAME: ClassVar[str] = ".lock"
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / self.NAME

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Npz(Sink):
     `key` and `index` are stored as a text and an int64. A shard is held in memory until it is complete.
     """
 
-    suffix: ClassVar = ".npz"
+    suffix = ".npz"
 
     def writer(self, path: Path, fields: Mapping[str, Spec]) -> ShardWriter:
         return _Writer(path, fields)

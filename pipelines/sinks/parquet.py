@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +41,7 @@ class Parquet(Sink):
     metadata entry "pipelines" holds the fields' specs as JSON. Row groups hold about 4 MiB.
     """
 
-    suffix: ClassVar = ".parquet"
+    suffix = ".parquet"
 
     def __init__(self) -> None:
         self._held = _Held(HELD_BYTES)

@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from crc32c import crc32c
@@ -43,7 +43,7 @@ class TFRecord(Sink):
     axis varies, or a fixed one is 0) the int64_list `<field>.shape` holds them. `key` and `index` are features too.
     """
 
-    suffix: ClassVar = ".tfrecord"
+    suffix = ".tfrecord"
 
     def writer(self, path: Path, fields: Mapping[str, Spec]) -> ShardWriter:
         return _Writer(path, fields)

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -40,7 +40,7 @@ class WebDataset(Sink):
     percent-encoded, since the library cuts names at the first dot; a long key ends in a hash.
     """
 
-    suffix: ClassVar = ".tar"
+    suffix = ".tar"
 
     def writer(self, path: Path, fields: Mapping[str, Spec]) -> ShardWriter:
         return _Writer(path, fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -35,8 +35,8 @@ class AddTokens(Step):
     end: TokenOrId | None = None
     vocabulary: ConfigPath | None = None
 
-    agreement: ClassVar = Identical("tokens are moved, never computed")
-    examples: ClassVar = (
+    agreement = Identical("tokens are moved, never computed")
+    examples = (
         Example(ids(1000), {"begin": 101, "end": 102}),
         Example(ids(1000, 5), {"end": 0}),
         Example(ids(439), {"begin": "[CLS]", "end": "[SEP]", "vocabulary": _WORDPIECE}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow
@@ -31,9 +31,9 @@ class BasicEnglish(Step):
     Python for other texts and where torchtext cannot be loaded.
     """
 
-    agreement: ClassVar = Identical("each text takes a path that is proved equal on its characters")
-    batches: ClassVar = False
-    examples: ClassVar = (
+    agreement = Identical("each text takes a path that is proved equal on its characters")
+    batches = False
+    examples = (
         Example(TEXT),
         Example(TEXT, values=lambda rng: ['<br />A "B"; c<br/>d', '<"br />', "don't.stop(now)!?", "", '" ; :']),
         Example(TEXT, values=lambda rng: ["a\0b", "x\u2003y\x1fz", "ΑΣ. ΑΣ'", "İstanbul", "\u00a0"]),

@@ -6,7 +6,6 @@ import json
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
 
 from pipelines.errors import SpecError
 from pipelines.spec import TEXT, Spec
@@ -42,9 +41,9 @@ class Bpe(Step):
     encoder: ConfigPath
     merges: ConfigPath
 
-    agreement: ClassVar = Identical("each text takes a path that is proved equal on its characters")
-    batches: ClassVar = False
-    examples: ClassVar = (
+    agreement = Identical("each text takes a path that is proved equal on its characters")
+    batches = False
+    examples = (
         Example(TEXT, {"encoder": str(_FOLDER / "encoder.json"), "merges": str(_FOLDER / "vocab.bpe")}),
         Example(
             TEXT,

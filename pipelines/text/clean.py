@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Example, HostStep, Identical, Kernel
@@ -28,8 +28,8 @@ class Clean(HostStep):
     accents: Literal["keep", "strip"] = "keep"
     whitespace: Literal["keep", "collapse"] = "keep"
 
-    agreement: ClassVar = Identical("one function serves both")
-    examples: ClassVar = (
+    agreement = Identical("one function serves both")
+    examples = (
         Example(TEXT, {"form": "NFKC", "lower": True}),
         Example(TEXT, {"accents": "strip", "whitespace": "collapse"}),
         Example(TEXT, {"form": "NFD", "lower": True, "accents": "strip", "whitespace": "collapse"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -30,8 +30,8 @@ class Pad(Step):
     length: Annotated[int, Field(ge=1)]
     value: Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)] | None = None
 
-    agreement: ClassVar = Identical("tokens are moved, never computed")
-    examples: ClassVar = (
+    agreement = Identical("tokens are moved, never computed")
+    examples = (
         Example(ids(1000), {"length": 17}),
         Example(ids(1000, 5), {"length": 9, "value": 3}),
         Example(ids(1000, 7), {"length": 7}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class Sentencepiece(HostStep):
 
     model: ConfigPath
 
-    agreement: ClassVar = Identical("one library serves both")
-    examples: ClassVar = (
+    agreement = Identical("one library serves both")
+    examples = (
         Example(TEXT, {"model": _MODEL}),
         Example(TEXT, {"model": _MODEL}, lambda rng: ["", "36,000 000 0000", "a\0b", "  two  spaces "]),
         Example(TEXT, {"model": _MODEL}, lambda rng: ["".join(map(chr, rng.integers(32, 0x3FF, 40))) for _ in "abc"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -22,8 +22,8 @@ class Truncate(Step):
 
     length: Annotated[int, Field(ge=1)]
 
-    agreement: ClassVar = Identical("tokens are moved, never computed")
-    examples: ClassVar = (
+    agreement = Identical("tokens are moved, never computed")
+    examples = (
         Example(ids(1000), {"length": 6}),
         Example(ids(1000, 9), {"length": 4}),
         Example(ids(1000, 3), {"length": 4}),

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -44,9 +44,9 @@ class Vocab(Fitted):
     size: Annotated[int, Field(ge=1)] | None = None
     minimum_count: Annotated[int, Field(ge=1)] = 1
 
-    agreement: ClassVar = Identical("a table look-up")
-    batches: ClassVar = False
-    examples: ClassVar = (
+    agreement = Identical("a table look-up")
+    batches = False
+    examples = (
         Example(TOKENS, {"file": _FILE}),
         Example(TOKENS, {"file": _FILE}, lambda rng: [list(rng.choice(_WORDS, size)) for size in (0, 1, 17)]),
         Example(TOKENS, {"file": _FILE, "unknown": None}, lambda rng: [["a", "red", "circle"], ["<pad>"]]),

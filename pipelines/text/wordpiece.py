@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -46,9 +46,9 @@ class Wordpiece(Step):
     strip_accents: bool | None = None
     unknown: str = Field(default="[UNK]", min_length=1)
 
-    agreement: ClassVar = Identical("each text takes a path that is proved equal on its characters")
-    batches: ClassVar = False
-    examples: ClassVar = (
+    agreement = Identical("each text takes a path that is proved equal on its characters")
+    batches = False
+    examples = (
         Example(TEXT, {"vocabulary": _VOCABULARY}),
         Example(TEXT, {"vocabulary": _VOCABULARY, "lower": False}),
         Example(TEXT, {"vocabulary": _VOCABULARY, "strip_accents": False}),

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipelines.catalog import find_source, find_step, sink_names, source_names, step_names
 from pipelines.config import json_schema, read_config
+from pipelines.step import BatchStep
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("**/*.yaml"))
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -226,7 +227,8 @@ def test_examples_of_all_steps(schema):
     for name in step_names():
         for example in find_step(name).examples:
             params = json.loads(json.dumps(dict(example.params), default=str))
-            assert accepts(schema["$defs"]["step"], {name: params}, schema), (name, params)
+            kind = "batch_step" if issubclass(find_step(name), BatchStep) else "step"
+            assert accepts(schema["$defs"][kind], {name: params}, schema), (name, params)
             tried += 1
     assert tried >= 4
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -18,7 +17,7 @@ class Worded(Step):
 
     vocabulary: ConfigPath
     beside: ConfigPath = Path("beside")
-    agreement: ClassVar = Identical()
+    agreement = Identical()
 
     def files(self) -> tuple[Path, ...]:
         return (self.vocabulary,)

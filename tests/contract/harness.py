@@ -13,7 +13,7 @@ from contract.values import RATES, Record, closed, draw_records, draw_value, dra
 from pipelines.catalog import find_step, step_names
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import FRAMEWORKS, PER_RECORD, Axis, Spec
-from pipelines.step import Agreement, Step
+from pipelines.step import Agreement, BatchStep, Example, Step
 
 
 class Result(NamedTuple):
@@ -130,10 +130,19 @@ class Case:
         return spec, [Record(v, draw=d) for v, d in zip(values, draws(3, self.step.variates(), rng), strict=True)]
 
 
+def specs_of(example: Example) -> tuple[Spec, ...]:
+    """The specs of the values that flow into an example."""
+    return example.takes if isinstance(example.takes, tuple) else (example.takes,)
+
+
+def record_steps() -> list[type[Step]]:
+    """Every step of the catalogue but those on finished batches, which test_batch_steps.py holds to their promises."""
+    return [cls for cls in map(find_step, step_names()) if not issubclass(cls, BatchStep)]
+
+
 def cases() -> Iterator[Case]:
-    """Every example of every step in the catalogue."""
-    for name in step_names():
-        cls = find_step(name)
+    """Every example of every step on records in the catalogue."""
+    for cls in record_steps():
         for number in range(len(cls.examples)):
             yield Case(cls, number)
 

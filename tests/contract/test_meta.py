@@ -19,7 +19,7 @@ from pipelines.step import Close, Example, HostStep, Identical, Kernel, Step
 class Halve(Step):
     """A right step: halves a float32 picture."""
 
-    agreement: ClassVar = Close(absolute=1e-6, why="halving is exact; room for the fakes to be wrong by more")
+    agreement = Close(absolute=1e-6, why="halving is exact; room for the fakes to be wrong by more")
     examples: ClassVar[tuple[Example, ...]] = (
         Example(picture(dtype="float32")),
         Example(picture(17, 11, dtype="float32")),
@@ -62,7 +62,7 @@ class NoExamples(Halve):
 
 
 class NoReason(Halve):
-    agreement: ClassVar = Close(absolute=1e-6)
+    agreement = Close(absolute=1e-6)
 
 
 class UntriedChoice(Halve):
@@ -146,8 +146,8 @@ class GivesNan(Halve):
 class LyingRate(Step):
     """Says 8000 Hz and gives the records' own rates."""
 
-    takes_rate: ClassVar = True
-    agreement: ClassVar = Identical("nothing is done")
+    takes_rate = True
+    agreement = Identical("nothing is done")
     examples: ClassVar[tuple[Example, ...]] = (Example(waveform(PER_RECORD)),)
 
     def out_spec(self, x: Spec) -> Spec:
@@ -164,7 +164,7 @@ class LyingRate(Step):
 class LyingText(HostStep):
     """Says text and gives a number's bytes."""
 
-    agreement: ClassVar = Identical("one host binding")
+    agreement = Identical("one host binding")
     examples: ClassVar[tuple[Example, ...]] = (Example(TEXT),)
 
     def out_spec(self, x: Spec) -> Spec:
@@ -247,7 +247,7 @@ class ChangesTorchInput(Halve):
 class ChangesHostInput(HostStep):
     """Halves in place in NumPy."""
 
-    agreement: ClassVar = Identical("one host binding")
+    agreement = Identical("one host binding")
     examples: ClassVar[tuple[Example, ...]] = (Example(waveform(8000)),)
 
     def out_spec(self, x: Spec) -> Spec:
@@ -265,7 +265,7 @@ class ChangesHostInput(HostStep):
 class ChangesTokens(HostStep):
     """Drops the last word of the caller's list."""
 
-    agreement: ClassVar = Identical("one host binding")
+    agreement = Identical("one host binding")
     examples: ClassVar[tuple[Example, ...]] = (Example(Spec("text", (Axis("token"),))),)
 
     def out_spec(self, x: Spec) -> Spec:

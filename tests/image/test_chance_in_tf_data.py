@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.grid import Grid
+from pipelines.grid import Grid, Streams
 from pipelines.image.crop import Crop
 from pipelines.image.flip import Flip
 from pipelines.image.rotate import Rotate
@@ -36,7 +36,7 @@ def test_the_draws_of_the_control_stream(step: Step, pictures: list[Any]) -> Non
     import tensorflow as tf
 
     grid = Grid(RECORDS, BATCH, shuffle=True, seed=3)
-    chunks = [c for e in range(EPOCHS) for c in grid.chunks(e, {"chance": step.variates()})]
+    chunks = [c for e in range(EPOCHS) for c in grid.chunks(e, Streams({"chance": step.variates()}))]
     order = [(c.epoch, int(i), d) for c in chunks for i, d in zip(c.indices, c.draws["chance"], strict=True)]
 
     kernel = step.bind_torch(picture())
