@@ -98,6 +98,11 @@ class Plan:
             specs |= zip(node.step.fields, node.gives, strict=True)
         return specs
 
+    @property
+    def packed(self) -> frozenset[str]:
+        """The fields of which several records share a row."""
+        return frozenset(name for node in self.batch_nodes if node.step.packs for name in node.step.fields)
+
 
 def open_source(config: Config, first: int | None = None) -> Source:
     """The records of a config: its source, the split it uses and the first `first` of those."""
@@ -162,14 +167,20 @@ def _batch_nodes(config: Config, fields: Mapping[str, FieldPlan], faults: list[F
     flowing = {field.name: field.spec for field in fields.values()}
     names = [field.name for field in config.fields]
     seen: Counter[str] = Counter()
+    packed: set[str] = set()
     for use in config.batch_steps:
         assert isinstance(use.step, BatchStep), "the config lets no other step through"
         wrong = [f"there is no field {name!r}{nearest(name, names)}" for name in use.step.fields if name not in names]
+        if not use.step.packs:
+            wrong += [
+                f"{name}: expected values of one known shape in every record, got {_described(fields[name])}"
+                for name in use.step.fields
+                if name in fields and (fields[name].optional or not flowing[name].is_fixed)
+            ]
         wrong += [
-            f"{name}: expected values of one known shape in every record, got {_described(fields[name])}"
-            for name in use.step.fields
-            if name in fields and (fields[name].optional or not flowing[name].is_fixed)
+            f"expected no field called {name}, which it makes itself" for name in use.step.entries() if name in names
         ]
+        wrong += [f"{name}: nothing can come after text.pack" for name in use.step.fields if name in packed]
         faults += [Fault(use.place, f"{use.name}: {text}") for text in wrong]
         if wrong or not all(name in flowing for name in use.step.fields):
             continue
@@ -183,6 +194,7 @@ def _batch_nodes(config: Config, fields: Mapping[str, FieldPlan], faults: list[F
         seen[use.name] += 1
         flowing |= zip(use.step.fields, gives, strict=True)
         nodes.append(BatchNode(use.step, use.name, takes, gives, stream))
+        packed.update(use.step.fields if use.step.packs else ())
     return tuple(nodes)
 
 

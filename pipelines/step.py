@@ -199,11 +199,20 @@ class HostStep(Step):
 class BatchStep(Step):
     """A step on the finished batch: it reads and changes several fields at once, with one draw for the whole batch.
 
-    It stands under `batch_steps:`. A kernel is handed the values of `fields`, in that order and each with a batch
-    axis, and float64[variates], and returns as many values of as many rows. `apply` leaves such steps out.
+    It stands under `batch_steps:`; `apply` leaves it out. A kernel is handed the values of `fields`, in that order and
+    each with a batch axis, then float64[variates] where it draws, and returns the entries of the batch that it makes
+    or changes, by name. A step that `packs` is handed the padded values of its one field, and their lengths int64[rows]
+    on the CPU; the entries it makes are FIELD_row, FIELD_start and FIELD_length of each record, by which the record
+    is found again, and others of its own (`entries`).
     """
 
     fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    packs: ClassVar[bool] = False
+    """Whether it lays several records in one row, as another way to put sequences of differing lengths together."""
+
+    def entries(self) -> tuple[str, ...]:
+        """Names of the entries that it adds to a batch."""
+        return ()
 
     def out_specs(self, *specs: Spec) -> tuple[Spec, ...]:
         """What comes out when `specs`, those of the `fields`, flow in, or SpecError. Looks at no data."""

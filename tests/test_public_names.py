@@ -20,7 +20,18 @@ PUBLIC = [
 STEPS = {
     "audio": ["decibels", "decode", "fit", "mel", "mfcc", "resample", "stft"],
     "text": [
-        *("add_tokens", "basic_english", "bpe", "clean", "pad", "sentencepiece", "truncate", "vocab", "wordpiece"),
+        *(
+            "add_tokens",
+            "basic_english",
+            "bpe",
+            "clean",
+            "pack",
+            "pad",
+            "sentencepiece",
+            "truncate",
+            "vocab",
+            "wordpiece",
+        ),
     ],
     "image": ["crop", "cutmix", "decode", "flip", "mixup", "normalize", "resize", "rotate"],
     "label": ["boxes", "index", "one_hot"],

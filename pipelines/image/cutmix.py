@@ -68,7 +68,7 @@ class Cutmix(MixStep):
     def bind_torch(self, *specs: Spec) -> Kernel:
         import torch
 
-        def kernel(*values: Any) -> tuple[Any, ...]:
+        def kernel(*values: Any) -> dict[str, Any]:
             *rows, draw = values
             masks, share = self.plan(specs, draw)
             places = iter(masks)
@@ -80,7 +80,7 @@ class Cutmix(MixStep):
                     return torch.where(torch.from_numpy(next(places)).to(row.device), other, row)
                 return row * float(share) + other * float(rest)
 
-            return tuple(mixed(row, spec) for row, spec in zip(rows, specs, strict=True))
+            return {n: mixed(r, s) for n, r, s in zip(self.fields, rows, specs, strict=True)}
 
         return kernel
 
@@ -93,7 +93,7 @@ class Cutmix(MixStep):
             masks, share = self.plan(specs, draw)
             return [*masks, share]
 
-        def kernel(*values: Any) -> tuple[Any, ...]:
+        def kernel(*values: Any) -> dict[str, Any]:
             *rows, draw = values
             *masks, share = tf.numpy_function(planned, [draw], [*[tf.bool] * len(pictures), tf.float32])
             share.set_shape(())
@@ -107,6 +107,6 @@ class Cutmix(MixStep):
                     return tf.where(next(places)[..., None], other, row)
                 return row * share + other * (1 - share)
 
-            return tuple(mixed(row, spec) for row, spec in zip(rows, specs, strict=True))
+            return {n: mixed(r, s) for n, r, s in zip(self.fields, rows, specs, strict=True)}
 
         return kernel

@@ -40,22 +40,24 @@ class Mixup(MixStep):
     def bind_torch(self, *specs: Spec) -> Kernel:
         import torch
 
-        def kernel(*values: Any) -> tuple[Any, ...]:
+        def kernel(*values: Any) -> dict[str, Any]:
             *rows, draw = values
             share = np.float32(self.kept(draw))
             rest = np.float32(1) - share
-            return tuple(row * float(share) + torch.roll(row, 1, 0) * float(rest) for row in rows)
+            mixed = (row * float(share) + torch.roll(row, 1, 0) * float(rest) for row in rows)
+            return dict(zip(self.fields, mixed, strict=True))
 
         return kernel
 
     def bind_tensorflow(self, *specs: Spec) -> Kernel:
         import tensorflow as tf
 
-        def kernel(*values: Any) -> tuple[Any, ...]:
+        def kernel(*values: Any) -> dict[str, Any]:
             *rows, draw = values
             share = tf.numpy_function(lambda drawn: np.float32(self.kept(drawn)), [draw], tf.float32)
             share.set_shape(())
             rest = 1 - share
-            return tuple(row * share + tf.roll(row, 1, 0) * rest for row in rows)
+            mixed = (row * share + tf.roll(row, 1, 0) * rest for row in rows)
+            return dict(zip(self.fields, mixed, strict=True))
 
         return kernel

@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from pipelines.grid import Chunk, Failure
 from pipelines.native import to_numpy
-from pipelines.plan import Plan
+from pipelines.plan import FieldPlan, Plan
 from pipelines.runtime._chain import Sizes, StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
 from pipelines.sources._base import Source
 from pipelines.spec import TEXT, Spec
 
 Batch = dict[str, Any]
 _COUNT = Spec("int64")
+_BESIDE = ("_length", "_mask", "_row", "_start")
 
 
 @dataclass(frozen=True)
@@ -92,19 +93,24 @@ class Engine(ABC):
         keys = to_numpy(batch["key"], TEXT)
         indices = np.asarray(batch["index"])
         columns = {name: to_numpy(batch[name], spec) for name, spec in self.plan.specs.items()}
-        extra = {n: to_numpy(v, _COUNT) for n, v in batch.items() if n.endswith(("_length", "_mask"))}
+        beside = {f"{field.name}{what}" for field in self.plan.fields for what in _BESIDE} & batch.keys()
+        columns |= {name: to_numpy(batch[name], _COUNT) for name in beside - self.plan.specs.keys()}
         for row in range(len(delivered.positions)):
-            record: dict[str, Any] = {"key": keys[row], "index": int(indices[row])}
-            for field in self.plan.fields:
-                if f"{field.name}_mask" in extra and not extra[f"{field.name}_mask"][row]:
-                    record[field.name] = None
-                    continue
-                value = columns[field.name][row]
-                if f"{field.name}_length" in extra:
-                    cut: list[slice] = [slice(None)] * len(field.spec.axes)
-                    lengths = np.atleast_1d(extra[f"{field.name}_length"][row])
-                    for axis, length in zip(field.spec.varying, lengths, strict=True):
-                        cut[axis] = slice(int(length))
-                    value = value[tuple(cut)] if field.spec.is_numeric else value[cut[0]]
-                record[field.name] = value
-            yield record
+            record = {"key": keys[row], "index": int(indices[row])}
+            yield record | {field.name: self._unpadded(field, columns, row) for field in self.plan.fields}
+
+    def _unpadded(self, field: FieldPlan, columns: Mapping[str, Any], row: int) -> Any:
+        """One record's value of a field, cut out of the batch; None where it is absent."""
+        name = field.name
+        if field.optional and not columns[f"{name}_mask"][row]:
+            return None
+        if name in self.plan.packed:
+            start, length = int(columns[f"{name}_start"][row]), int(columns[f"{name}_length"][row])
+            return columns[name][int(columns[f"{name}_row"][row])][start : start + length]
+        value = columns[name][row]
+        if not field.spec.varying:
+            return value
+        cut: list[slice] = [slice(None)] * len(field.spec.axes)
+        for axis, length in zip(field.spec.varying, np.atleast_1d(columns[f"{name}_length"][row]), strict=True):
+            cut[axis] = slice(int(length))
+        return value[tuple(cut)] if field.spec.is_numeric else value[cut[0]]

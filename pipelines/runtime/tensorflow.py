@@ -277,11 +277,12 @@ class TensorflowEngine(Engine):
                 batch[f"{name}_mask"] = keep
         count = tf.reduce_sum(tf.cast(held["_valid"], tf.int32))
         for node, kernel in self.batch_kernels:
-            names, draw = node.step.fields, [] if node.stream is None else [batch_draws[node.stream]]
-            made = kernel(*(batch[name][:count] for name in names), *draw)
-            for name, value, spec in zip(names, made, node.gives, strict=True):
-                filler = [[0, tf.shape(batch[name])[0] - count], *[[0, 0]] * len(spec.axes)]
-                batch[name] = tf.ensure_shape(tf.pad(value, filler), (None, *spec.shape))
+            names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
+            draw = [] if node.stream is None else [batch_draws[node.stream]]
+            for name, made in kernel(*(batch[name][:count] for name in names), *draw).items():
+                missing = self.rows - tf.shape(made)[0] if self.rows else 0
+                filled = tf.pad(made, [[0, missing], *[[0, 0]] * (len(made.shape) - 1)])
+                batch[name] = tf.ensure_shape(filled, (None, *made.shape[1:]))
         return batch
 
     def _accounted(

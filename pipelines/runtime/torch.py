@@ -131,14 +131,11 @@ class TorchEngine(Engine):
             values = {place: row_values[field.name] for place, (_, row_values) in enumerate(rows)}
             batch.update(self._rest(self.chains[field.name], values, chunk, numbers, filler))
         for node, kernel in self.batch_kernels:
-            names, draw = (
-                node.step.fields,
-                [] if node.stream is None else [torch.from_numpy(chunk.batch_draws[node.stream])],
-            )
-            given = [batch[name] for name in names]
-            made = kernel(*(value[: len(rows)] for value in given), *draw)
-            filled = (torch.cat([new, new.new_zeros(filler, *new.shape[1:])]) if filler else new for new in made)
-            batch.update(zip(names, filled, strict=True))
+            names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
+            draw = [] if node.stream is None else [torch.from_numpy(chunk.batch_draws[node.stream])]
+            for name, made in kernel(*(batch[name][: len(rows)] for name in names), *draw).items():
+                missing = len(rows) + filler - len(made) if self.rows else 0
+                batch[name] = torch.cat([made, made.new_zeros(missing, *made.shape[1:])]) if missing else made
         if self.rows:
             batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
         on_device = {name: v.to(self.device) for name, v in batch.items() if isinstance(v, torch.Tensor)}

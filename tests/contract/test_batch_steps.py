@@ -23,6 +23,7 @@ STEPS = [cls for cls in map(find_step, step_names()) if issubclass(cls, BatchSte
 CASES = [(cls, number) for cls in STEPS for number in range(len(cls.examples))]
 every_case = pytest.mark.parametrize(("cls", "number"), CASES, ids=lambda v: getattr(v, "step_name", lambda: v)())
 LAST = 1 - 2.0**-32
+ONE, TWO = Spec("int64", (Axis("record"),)), Spec("int64", (Axis("record"), Axis("token")))
 
 
 class Held:
@@ -34,19 +35,32 @@ class Held:
         self.specs = specs_of(example)
         self.gives = self.step.out_specs(*self.specs)
         self.rng = np.random.default_rng(zlib.crc32(f"{cls.__name__} {number} {rows}".encode()))
-        self.values = [[draw_value(spec, self.rng) for _ in range(rows)] for spec in self.specs]
+        self.rows = rows
+        self.values = [[draw_value(self._closed(spec), self.rng) for _ in range(rows)] for spec in self.specs]
+
+    def _closed(self, spec: Spec) -> Spec:
+        sizes = [Axis(a.name, int(self.rng.integers(0, 9)) if a.size is None else a.size) for a in spec.axes]
+        return spec.but(axes=tuple(sizes))
 
     def draws(self) -> list[np.ndarray[Any, Any]]:
         count = self.step.variates()
         return [np.zeros(count), np.full(count, LAST), *self.rng.random((6, count))]
 
     def arguments(self, framework: str, draw: np.ndarray[Any, Any]) -> list[Any]:
+        if self.step.packs:
+            (values,), (spec,) = self.values, self.specs
+            lengths = np.array([len(value) for value in values])
+            padded = np.zeros((self.rows, int(lengths.max())), spec.dtype)
+            for row, value in zip(padded, values, strict=True):
+                row[: len(value)] = value
+            return [to_native(padded, TWO, framework), to_native(lengths, ONE, framework)]
         rows = [[to_native(v, s, framework) for v in values] for values, s in zip(self.values, self.specs, strict=True)]
         return [*map(_stack, rows), *([to_draw(draw, framework)] if self.step.variates() else [])]
 
-    def run(self, framework: str, draw: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    def run(self, framework: str, draw: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         made = self.step.bind(framework, *self.specs)(*self.arguments(framework, draw))
-        return [to_numpy(value, spec) for value, spec in zip(made, self.gives, strict=True)]
+        specs = dict(zip(self.step.fields, self.gives, strict=True))
+        return {name: to_numpy(value, specs.get(name, TWO)) for name, value in made.items()}
 
 
 def _stack(values: list[Any]) -> Any:
@@ -62,13 +76,16 @@ def _stack(values: list[Any]) -> Any:
 def check_agrees(held: Held) -> None:
     for draw in held.draws():
         a, b = (held.run(framework, draw) for framework in FRAMEWORKS)
-        for x, y, spec in zip(a, b, held.gives, strict=True):
-            for value in (x, y):
-                if value.dtype.name != spec.dtype or value.shape != (len(held.values[0]), *spec.shape):
+        assert a.keys() == b.keys() >= {*held.step.fields, *held.step.entries()}
+        for name, spec in zip(held.step.fields, held.gives, strict=True):
+            for value in (a[name], b[name]):
+                shape = value.shape if held.step.packs else (held.rows, *spec.shape)
+                if value.dtype.name != spec.dtype or value.shape != shape:
                     raise AssertionError(f"expected {spec}, got {value.dtype}{list(value.shape)}")
-            wrong = held.step.agreement.excess(x, y)
+        for name in a:
+            wrong = held.step.agreement.excess(a[name], b[name])
             if wrong:
-                raise AssertionError(f"draw {draw}: {wrong}")
+                raise AssertionError(f"{name}, draw {draw}: {wrong}")
 
 
 def check_pure(held: Held, framework: str) -> None:
@@ -77,7 +94,7 @@ def check_pure(held: Held, framework: str) -> None:
     given = held.arguments(framework, draw)
     before = [np.array(value) for value in given]
     kernel = held.step.bind(framework, *held.specs)
-    first, second = ([np.array(value) for value in kernel(*given)] for _ in range(2))
+    first, second = ([np.array(value) for value in kernel(*given).values()] for _ in range(2))
     for was, now in zip(before, given, strict=True):
         np.testing.assert_array_equal(was, np.array(now), err_msg="an argument was changed")
     for x, y in zip(first, second, strict=True):
@@ -110,11 +127,14 @@ def test_in_a_graph_with_an_open_batch(cls: type[BatchStep], number: int) -> Non
     held = Held(cls, number)
     kernel = held.step.bind("tensorflow", *held.specs)
     signature = [tf.TensorSpec((None, *spec.shape), spec.dtype) for spec in held.specs]
+    signature += [tf.TensorSpec((None,), tf.int64)] * held.step.packs
     signature += [tf.TensorSpec((held.step.variates(),), tf.float64)] * bool(held.step.variates())
     graph = tf.function(kernel, input_signature=signature)
     for draw in held.draws():
-        for x, y in zip(graph(*held.arguments("tensorflow", draw)), held.run("tensorflow", draw), strict=True):
-            np.testing.assert_array_equal(x.numpy(), y)
+        eager = held.run("tensorflow", draw)
+        for name, value in graph(*held.arguments("tensorflow", draw)).items():
+            assert value.shape.rank is not None
+            np.testing.assert_array_equal(value.numpy(), eager[name])
 
 
 @every_case
@@ -135,14 +155,16 @@ class MixesByRow(BatchStep):
         return specs
 
     def bind_torch(self, *specs: Spec) -> Kernel:
-        return lambda value: (value.mul_(0.5),)
+        return lambda value: {"a": value.mul_(0.5)}
 
     def bind_tensorflow(self, *specs: Spec) -> Kernel:
         import tensorflow as tf
 
-        return lambda value: (
-            value * tf.reshape(tf.range(1.0, 1.0 + tf.cast(tf.shape(value)[0], tf.float32)), [-1, 1, 1, 1]),
-        )
+        def kernel(value: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = tf.cast(tf.shape(value)[0], tf.float32)
+            return {"a": value * tf.reshape(tf.range(1.0, 1.0 + rows), [-1, 1, 1, 1])}
+
+        return kernel
 
 
 def test_a_wrong_step_is_caught() -> None:

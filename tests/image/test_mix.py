@@ -27,7 +27,8 @@ def test_mixup_is_what_it_says() -> None:
     rng = np.random.default_rng(0)
     pictures, labels = rng.random((3, 2, 4, 5), dtype=np.float32), np.eye(4, dtype=np.float32)[:3]
     kernel = Mixup(fields=("p", "l"), alpha=0.3).bind_torch(picture(4, 5, 2, "float32"), CLASSES)
-    mixed, mixed_labels = kernel(*map(torch.tensor, (pictures, labels)), torch.tensor([0.2, 0.7], dtype=torch.float64))
+    made = kernel(*map(torch.tensor, (pictures, labels)), torch.tensor([0.2, 0.7], dtype=torch.float64))
+    mixed, mixed_labels = made["p"], made["l"]
     share = special.betaincinv(0.3, 0.3, 0.7)
     np.testing.assert_allclose(mixed, share * pictures + (1 - share) * np.roll(pictures, 1, 0), atol=2e-7)
     np.testing.assert_allclose(mixed_labels.sum(1), 1, atol=2e-7)
@@ -39,8 +40,8 @@ def test_mixup_leaves_batches_alone_by_chance() -> None:
 
     rows = torch.rand(3, 2)
     kernel = Mixup(fields=("x",), probability=0.25).bind_torch(Spec("float32", (Axis("a", 2),)))
-    assert torch.equal(kernel(rows, torch.tensor([0.25, 0.5], dtype=torch.float64))[0], rows)
-    assert not torch.equal(kernel(rows, torch.tensor([0.2499, 0.5], dtype=torch.float64))[0], rows)
+    assert torch.equal(kernel(rows, torch.tensor([0.25, 0.5], dtype=torch.float64))["x"], rows)
+    assert not torch.equal(kernel(rows, torch.tensor([0.2499, 0.5], dtype=torch.float64))["x"], rows)
 
 
 def test_cutmix_labels_are_the_areas() -> None:
@@ -50,7 +51,7 @@ def test_cutmix_labels_are_the_areas() -> None:
     kernel = step.bind_torch(picture(20, 30, 1, "float32"), CLASSES)
     pictures, labels = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 20, 30), torch.eye(4)[:3]
     for draw in np.random.default_rng(1).random((50, 4)):
-        pasted, mixed = kernel(pictures, labels, torch.from_numpy(draw))
+        pasted, mixed = kernel(pictures, labels, torch.from_numpy(draw)).values()
         share = (pasted[1] == 1).float().mean()  # what is left of row 1's own picture
         np.testing.assert_allclose(mixed[1], share * labels[1] + (1 - share) * labels[0], atol=1e-6)
         rows, columns = np.nonzero((pasted[1, 0] == 0).numpy())
