@@ -1,0 +1,136 @@
+"""Oracles of the image and label steps."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from contract.values import Record
+from oracle.base import NoOracle, Oracle
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from pipelines.spec import Spec
+from pipelines.step import Close, Identical, Levels
+
+MOVED = Identical("values are moved, never computed")
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+PIL_LEVELS = Levels(
+    1,
+    0.3,
+    real=3e-4,
+    why="at 13 : 12 one sum in 16 is an exact half, which Pillow's fixed-point weights round otherwise, twice; on photos"
+    " the tests of image.resize ask for less than one value in 200",
+)
+
+
+def _decode(step: Any, x: Spec, record: Record) -> Any:
+    image = Image.open(io.BytesIO(record.value))
+    if image.mode.startswith(("I", "F")):
+        return None
+    if step.orientation == "apply":
+        image = ImageOps.exif_transpose(image)
+    if step.mode == "rgba":
+        return np.asarray(image.convert("RGBA"))
+    rgb = (
+        image.convert("RGBA").convert("RGB")
+        if "A" in image.mode or "transparency" in image.info
+        else image.convert("RGB")
+    )
+    return np.asarray(rgb if step.mode == "rgb" else rgb.convert("L")).reshape(rgb.height, rgb.width, -1)
+
+
+def _pillow_resize(values: np.ndarray[Any, Any], size: tuple[int, int], method: str, box: Any = None) -> Any:
+    planes = [
+        np.asarray(Image.fromarray(plane).resize(size[::-1], FILTERS[method], box=box))
+        for plane in np.moveaxis(values, -1, 0)
+    ]
+    return np.stack(planes, -1)
+
+
+def _resize(step: Any, x: Spec, record: Record) -> Any:
+    if not step.antialias and step.method != "nearest":
+        return None
+    height, width = record.value.shape[:2]
+    return _pillow_resize(record.value, step.target(height, width, min(height, width)), step.method)
+
+
+def _crop(step: Any, x: Spec, record: Record) -> Any:
+    """torchvision's crop of the drawn box; the box itself is held by the tests of image.crop."""
+    import torch
+    from torchvision.transforms.v2 import functional as F
+
+    values = torch.from_numpy(record.value).movedim(-1, 0)
+    height, width = record.value.shape[:2]
+    if step.where == "centre":
+        return F.center_crop(values, list(step.sides)).movedim(0, -1).numpy()
+    if step.pad:
+        return None
+    top, left, tall, wide = step.boxes(height, width, record.draw).tolist()
+    if step.where == "random":
+        return F.crop(values, top, left, tall, wide).movedim(0, -1).numpy()
+    part = record.value[top : top + tall, left : left + wide]
+    return _pillow_resize(np.ascontiguousarray(part), step.sides, step.method)
+
+
+def _flip(step: Any, x: Spec, record: Record) -> Any:
+    if step.variates() and record.draw is not None and record.draw[0] >= step.probability:
+        return record.value
+    return np.flip(record.value, 1 if step.direction == "horizontal" else 0)
+
+
+def _rotate(step: Any, x: Spec, record: Record) -> Any:
+    """scipy's spline interpolation of order 1 in float64, with the fill all around."""
+    if step.method == "nearest":
+        return None
+    drawn = isinstance(step.degrees, tuple)
+    degrees = step.degrees[0] + record.draw[0] * (step.degrees[1] - step.degrees[0]) if drawn else step.degrees  # type: ignore[index]
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    if not drawn and degrees % 90 == 0:
+        return np.rot90(record.value, round(degrees / 90)) if step.expand else None
+    shape = step.room(*record.value.shape[:2]) if step.expand else record.value.shape[:2]
+    matrix = np.array([[c, s], [-s, c]])
+    offset = (np.array(record.value.shape[:2]) - 1) / 2 - matrix @ ((np.array(shape) - 1) / 2)
+    fills = np.broadcast_to(step.fill, record.value.shape[-1:])
+    planes = [
+        ndimage.affine_transform(
+            p.astype(np.float64), matrix, offset, shape, order=1, mode="grid-constant", cval=float(f)
+        )
+        for p, f in zip(np.moveaxis(record.value, -1, 0), fills, strict=True)
+    ]
+    turned = np.stack(planes, -1)
+    return np.floor(turned + 0.5).clip(0, 255).astype(np.uint8) if record.value.dtype == np.uint8 else turned
+
+
+def _normalize(step: Any, x: Spec, record: Record) -> Any:
+    levels = record.value / 255 if record.value.dtype == np.uint8 else record.value.astype(np.float64)
+    return (levels - np.array(step.mean)) / np.array(step.std)
+
+
+def _one_hot(step: Any, x: Spec, record: Record) -> Any:
+    return np.eye(step.classes, dtype=np.float32)[record.value]
+
+
+ORACLES: dict[str, Oracle | NoOracle] = {
+    "image.decode": Oracle("Pillow", _decode, Identical("the same libjpeg arithmetic")),
+    "image.resize": Oracle("Pillow", _resize, PIL_LEVELS),
+    "image.crop": Oracle("torchvision, Pillow", _crop, PIL_LEVELS),
+    "image.flip": Oracle("NumPy", _flip, MOVED),
+    "image.rotate": Oracle(
+        "scipy.ndimage, float64",
+        _rotate,
+        Levels(
+            1, 0.03, real=5e-4, why="float32 positions, 6e-5 of a pixel between noise 100 levels apart, then rounded"
+        ),
+    ),
+    "image.normalize": Oracle("NumPy, float64", _normalize, Close(of_peak=3e-7, why="three float32 operations")),
+    "label.boxes": NoOracle("tests/image/test_follows.py and test_labels.py hold it against torchvision"),
+    "label.index": Oracle("list.index", lambda step, x, record: step.classes.index(record.value), MOVED),
+    "label.one_hot": Oracle("numpy.eye", _one_hot, MOVED),
+}
