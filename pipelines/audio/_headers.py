@@ -22,7 +22,7 @@ _CHUNKS = (b"fmt ", b"fact", b"PEAK", b"LIST", b"JUNK")  # before the sound; lib
 
 
 class Kind(IntEnum):
-    """How a file is coded; the number is also the branch of the TensorFlow graph."""
+    """How a file is coded."""
 
     HOST = 0
     WAV_U8 = 1
@@ -39,13 +39,17 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says; only the kind when that is HOST. `md5` is that of a FLAC's samples, in hexadecimal."""
+    """What a header says; only the kind when that is HOST.
+
+    `start` is where a WAV's samples begin, `md5` that of a FLAC's samples, in hexadecimal.
+    """
 
     kind: Kind
     rate_hz: int = 0
     channels: int = 0
     frames: int = 0
     md5: bytes = b""
+    start: int = 0
 
 
 HOST = Header(Kind.HOST)
@@ -95,7 +99,7 @@ def _wav(data: bytes) -> Header:
         return HOST
     if not at + 8 + size <= unpack_from("<I", data, 4)[0] + 8 <= len(data) + 1 or not _chunks_fit(data, at + 8 + size):
         return HOST
-    return Header(kind, rate_hz, channels, size // block)
+    return Header(kind, rate_hz, channels, size // block, start=at + 8)
 
 
 def _chunks_fit(data: bytes, at: int) -> bool:

@@ -83,18 +83,21 @@ class Framed(Step):
 
         def kernel(wave: Any) -> Any:
             at_least_torch(wave, self.least, "samples")
-            return spectrogram(
+            spectrum = spectrogram(
                 wave,
                 pad=0,
                 window=held(wave),
                 n_fft=self.n_fft,
                 hop_length=self.hop,
                 win_length=self.n_fft,
-                power=power,
+                power=None,
                 normalized=False,
                 center=self.centre,
                 pad_mode="reflect",
             )
+            if power == 2:  # twice as fast as the square of the magnitude, and rounded once less
+                return spectrum.real.square() + spectrum.imag.square()
+            return spectrum if power is None else spectrum.abs()
 
         return kernel
 
@@ -113,10 +116,10 @@ class Framed(Step):
                 wave = tf.pad(wave, tf.concat([front, [[half, half]]], 0), "REFLECT")
                 wave.set_shape((*static[:-1], None if static[-1] is None else static[-1] + 2 * half))
             spectrum = tf.signal.stft(wave, self.n_fft, self.hop, self.n_fft, window_fn=lambda n, dtype: held)
-            if power is not None:
-                spectrum = tf.abs(spectrum)
             if power == 2:
-                spectrum = tf.square(spectrum)
+                spectrum = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+            elif power is not None:
+                spectrum = tf.abs(spectrum)
             return tf.linalg.matrix_transpose(spectrum)
 
         return kernel

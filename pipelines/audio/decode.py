@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipelines.audio import _mp3
+from pipelines.audio import _mp3, _pcm
 from pipelines.audio._headers import Header, Kind, inspect
 from pipelines.errors import RecordError
 from pipelines.native import to_numpy
@@ -19,6 +19,7 @@ from pipelines.step import Close, Example, Kernel, Step, host_tensorflow
 
 _BLOCK = 1 << 20
 _UNKNOWN = 1 << 62  # libsndfile's length of a stream that does not tell its own
+_BRANCHES = (Kind.HOST, Kind.WAV_16, Kind.FLAC_8, Kind.FLAC_16, Kind.FLAC_24, Kind.VORBIS, Kind.MP3)
 _CHANNELS_LAST = Spec("float32", (Axis("time"), Axis("channel")), rate_hz=PER_RECORD)
 
 
@@ -73,10 +74,10 @@ class Decode(Step):
     beyond full scale is kept. Fails for a file that is unreadable, cut short or damaged, holds no or
     non-finite samples, lacks the channel, lasts longer than `max_seconds` (a guard of the memory), or tells
     of a rate outside [100, 768000] Hz.
-    Source: torchaudio.load (soundfile backend); tensorflow_io.audio.decode_wav, decode_flac,
-    decode_vorbis and decode_mp3. They are asked only for files proved plain (_headers.py): tensorflow-io
-    reads 32-bit integers as floats, gives 0 samples for some good files and lets damaged ones pass, so all
-    other files go through soundfile on both frameworks.
+    Source: torchaudio.load (soundfile backend); tensorflow_io.audio.decode_flac, decode_vorbis and
+    decode_mp3. They are asked only for files proved plain (_headers.py): tensorflow-io gives 0 samples for some
+    good files and lets damaged ones pass, so all others go through soundfile on both frameworks. A plain WAV's
+    samples are its bytes (_pcm.py); a library's way to them takes ten times as long.
     """
 
     channels: Literal["mono", "keep"] | Annotated[int, Field(ge=0, strict=True)] = "mono"
@@ -122,11 +123,21 @@ class Decode(Step):
             self._checked(header.rate_hz, header.channels, header.frames)
         return header
 
-    def _read(self, data: bytes) -> tuple[npt.NDArray[np.float32], int]:
-        """float32[time, channel] and the rate, by libsndfile, a block at a time."""
+    def _read(self, data: bytes, header: Header) -> tuple[npt.NDArray[np.float32], int]:
+        """float32[time, channel] and the rate: the bytes of a plain WAV, all else by libsndfile."""
+        wave, rate_hz = (
+            (_pcm.samples(data, header), header.rate_hz)
+            if header.kind in _pcm.KINDS
+            else self._libsndfile(data, header)
+        )
+        if not np.isfinite(wave).all():
+            raise RecordError("the file holds samples that are not finite")
+        return wave, rate_hz
+
+    def _libsndfile(self, data: bytes, header: Header) -> tuple[npt.NDArray[np.float32], int]:
+        """float32[time, channel] and the rate, a block at a time."""
         import soundfile
 
-        header = self._header(data)
         limit = _UNKNOWN
         stream = _mp3.stream(data) if header.kind == Kind.HOST and data[:1] in (b"I", b"\xff") else None
         if stream and not _mp3.is_tagged(data, stream):
@@ -144,10 +155,7 @@ class Decode(Step):
         except RuntimeError as error:
             raise _undecodable(error) from error
         _exact(frames, header)
-        wave = np.concatenate(blocks)
-        if not np.isfinite(wave).all():
-            raise RecordError("the file holds samples that are not finite")
-        return wave, rate_hz
+        return np.concatenate(blocks), rate_hz
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
@@ -155,8 +163,8 @@ class Decode(Step):
 
         def kernel(data: bytes) -> tuple[torch.Tensor, int]:
             header = self._header(data)
-            if header.kind == Kind.HOST:
-                samples, rate_hz = self._read(data)
+            if header.kind == Kind.HOST or header.kind in _pcm.KINDS:
+                samples, rate_hz = self._read(data, header)
                 wave = torch.from_numpy(samples).T
             else:
                 try:
@@ -176,27 +184,31 @@ class Decode(Step):
         import tensorflow as tf
         import tensorflow_io as tfio
 
-        by_host = host_tensorflow(self._read, x, _CHANNELS_LAST)
+        by_host = host_tensorflow(lambda data: self._read(data, self._header(data)), x, _CHANNELS_LAST)
 
         def look(data: Any) -> tuple[Any, ...]:
-            header = self._header(to_numpy(data, x))
-            return np.int32(header.kind), np.int64(header.rate_hz), np.int64(header.frames), header.md5
+            """What the graph needs of a file, and its samples where they are at hand."""
+            raw = to_numpy(data, x)
+            header = self._header(raw)
+            ready = header.kind in _pcm.KINDS
+            wave = self._read(raw, header)[0] if ready else np.zeros((0, 1), np.float32)
+            branch = _BRANCHES.index(Kind.WAV_16 if ready else header.kind)
+            return np.int32(branch), np.int64(header.rate_hz), np.int64(header.frames), header.md5, wave
 
         def scaled(samples: tf.Tensor, bits: int) -> tf.Tensor:
             return tf.cast(samples, tf.float32) * 2.0 ** (1 - bits)
 
         def kernel(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            kind, rate_hz, frames, md5 = tf.numpy_function(look, [data], [tf.int32, tf.int64, tf.int64, tf.string])
-            for scalar in (kind, rate_hz, frames, md5):
+            kinds = [tf.int32, tf.int64, tf.int64, tf.string, tf.float32]
+            branch, rate_hz, frames, md5, ready = tf.numpy_function(look, [data], kinds)
+            for scalar in (branch, rate_hz, frames, md5):
                 scalar.set_shape(())
+            ready.set_shape((None, None))
 
             def if_whole(wave: tf.Tensor, intact: Any = True) -> tuple[tf.Tensor, tf.Tensor]:
                 wave = tf.ensure_shape(wave, (None, None))
                 good = tf.logical_and(tf.shape(wave, tf.int64)[0] == frames, intact)
                 return tf.cond(good, lambda: (wave, rate_hz), lambda: by_host(data))  # type: ignore[no-any-return]  # untyped library
-
-            def wav(dtype: tf.DType) -> tf.Tensor:
-                return tfio.audio.decode_wav(data, dtype=dtype)
 
             def flac(dtype: tf.DType, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
                 samples = tfio.audio.decode_flac(data, dtype=dtype)
@@ -208,18 +220,14 @@ class Decode(Step):
 
             branches = {
                 Kind.HOST: lambda: by_host(data),
-                Kind.WAV_U8: lambda: if_whole(scaled(tf.cast(wav(tf.uint8), tf.int32) - 128, 8)),
-                Kind.WAV_16: lambda: if_whole(scaled(wav(tf.int16), 16)),
-                Kind.WAV_24: lambda: if_whole(scaled(wav(tf.int32), 32)),  # left-justified in 32 bits
-                Kind.WAV_32: lambda: if_whole(scaled(tf.bitcast(wav(tf.float32), tf.int32), 32)),  # given as floats
-                Kind.WAV_FLOAT: lambda: if_whole(wav(tf.float32)),
+                Kind.WAV_16: lambda: (ready, rate_hz),  # and all other plain WAVs
                 Kind.FLAC_8: lambda: flac(tf.uint8, 8),
                 Kind.FLAC_16: lambda: flac(tf.int16, 16),
                 Kind.FLAC_24: lambda: flac(tf.int32, 24),
                 Kind.VORBIS: lambda: if_whole(tfio.audio.decode_vorbis(data)),
                 Kind.MP3: lambda: if_whole(tfio.audio.decode_mp3(data)),
             }
-            wave, rate_hz = tf.switch_case(kind, [branches[k] for k in Kind])
+            wave, rate_hz = tf.switch_case(branch, [branches[kind] for kind in _BRANCHES])
             wave = tf.debugging.check_numerics(wave, "the file holds samples that are not finite")
             if self.channels == "mono":
                 return tf.cast(tf.reduce_mean(tf.cast(wave, tf.float64), 1), tf.float32), rate_hz

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -72,6 +72,22 @@ class Fit(Step):
                 return wave.narrow(-1, self._left(extra), length).clone()
             left = self._left(-extra)
             return pad(wave, (left, -extra - left))
+
+        return kernel
+
+    def bind_torch_rows(self, x: Spec) -> Kernel | None:
+        length = self._length(x)
+
+        def kernel(waves: list[Any]) -> list[Any]:
+            side = waves[0].new_zeros(len(waves), *waves[0].shape[:-1], length)
+            for row, wave in zip(side, waves, strict=True):
+                at_least_torch(wave, 1, "sample")
+                extra = wave.shape[-1] - length
+                if extra >= 0:
+                    row.copy_(wave.narrow(-1, self._left(extra), length))
+                else:
+                    row.narrow(-1, self._left(-extra), wave.shape[-1]).copy_(wave)
+            return list(side)
 
         return kernel
 

@@ -70,6 +70,33 @@ class Resample(Step):
         old_hz = x.need_rate()
         return lambda wave: resample(wave, old_hz)
 
+    def bind_torch_rows(self, x: Spec) -> Kernel | None:
+        import torch
+
+        one = self.bind_torch(x)
+        per_record = x.rate_hz == PER_RECORD
+
+        def kernel(waves: list[torch.Tensor], rates: list[int] | None = None) -> list[Any]:
+            """Waveforms of one rate side by side, zeros behind the shorter ones, as a resampler sees them anyway."""
+            old = [int(rate) for rate in rates] if rates is not None else [x.need_rate()] * len(waves)
+            made: list[Any] = [None] * len(waves)
+            for rate in dict.fromkeys(old):
+                places = [i for i, other in enumerate(old) if other == rate]
+                lengths = [waves[i].shape[-1] for i in places]
+                if rate == self.rate_hz or min(lengths) < 1 or max(lengths) > 4 * sum(lengths) / len(lengths):
+                    for i in places:
+                        made[i] = one(waves[i], rate)[0] if per_record else one(waves[i])
+                    continue
+                side = waves[places[0]].new_zeros(len(places), *waves[places[0]].shape[:-1], max(lengths))
+                for row, i in enumerate(places):
+                    side[row, ..., : lengths[row]] = waves[i]
+                together = one(side, rate)[0] if per_record else one(side)
+                for row, i in enumerate(places):
+                    made[i] = together[row, ..., : -(-self.rate_hz * lengths[row] // rate)]
+            return [(wave, self.rate_hz) for wave in made] if per_record else made
+
+        return kernel
+
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
 

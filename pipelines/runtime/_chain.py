@@ -7,7 +7,7 @@ record that failed in the graph, and both to `apply` and `explain` one record.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipelines.native import to_native
 from pipelines.plan import FieldPlan, Node, Plan
 from pipelines.sources._base import Source
 from pipelines.spec import PER_RECORD, Spec
+from pipelines.step import Kernel, Step
 
 _ASSERTED = re.compile(r"to be true\. Summarized data: b['\"](.*?)['\"]$")
 
@@ -71,7 +72,10 @@ class Chain:
         self.field = field
         self.framework = framework
         try:
-            self._calls = [_bind(node, framework) for node in field.nodes]
+            bound = [_bind(node, framework) for node in field.nodes]
+            self._calls = [call for call, _ in bound]
+            self._plain = [plain for _, plain in bound]
+            self._many = [_bind_rows(node) if framework == "torch" else None for node in field.nodes[: field.seam]]
         except ModuleNotFoundError as error:
             raise MissingLibrary(error.name or str(error), framework) from error
 
@@ -120,6 +124,46 @@ class Chain:
                     raise
                 raise StepFailure(name, node.name, reason_of(error)) from error
             yield carried
+
+    def column(
+        self, raws: Sequence[Mapping[str, Any]], draws: Sequence[Callable[[str], Any]], sizes: Sequence[Sizes]
+    ) -> list[Any]:
+        """Many records' values at the seam, None where absent, and a StepFailure in the place of one that failed."""
+        held: list[Any] = [self._begun(raw) for raw in raws]
+        for number, node in enumerate(self.field.nodes[: self.field.seam]):
+            live = [i for i, carried in enumerate(held) if isinstance(carried, tuple)]
+            passed = number != self.field.measured  # there, _pass takes the picture's size
+            many, plain = (self._many[number], self._plain[number]) if passed else (None, None)
+            if many is not None and len(live) > 1:
+                try:
+                    for i, carried in zip(live, many([held[i] for i in live]), strict=True):
+                        held[i] = carried
+                    continue
+                except Exception as error:
+                    if is_machines_fault(error):
+                        raise  # else it was one of them: which one, each alone will show
+            for i in live:
+                try:
+                    if plain is not None:  # as _pass does it, without what most steps have no need of
+                        held[i] = ((plain(held[i][0][0]), None),)
+                    else:
+                        held[i] = self._pass(number, held[i], draws[i], sizes[i])
+                except Exception as error:
+                    if is_machines_fault(error):
+                        raise
+                    held[i] = StepFailure(self.field.name, node.name, reason_of(error))
+        return [carried[0][0] if isinstance(carried, tuple) else carried for carried in held]
+
+    def _begun(self, raw: Mapping[str, Any]) -> Carried | StepFailure | None:
+        """What flows into the first node; None for an absent value."""
+        try:
+            return None if self.is_absent(raw) else self.start(raw)
+        except StepFailure as failure:
+            return failure
+        except Exception as error:
+            if is_machines_fault(error):
+                raise
+            return StepFailure(self.field.name, "read", reason_of(error))
 
     def is_absent(self, raw: Mapping[str, Any]) -> bool:
         """Whether a value of this field is missing; StepFailure when it may not be."""
@@ -173,7 +217,8 @@ def serving_draws(plan: Plan) -> dict[str, tuple[float, ...]]:
     return {node.stream: node.step.serving for field in plan.fields for node in field.nodes if node.stream is not None}
 
 
-def _bind(node: Node, framework: str) -> Callable[[Carried, Any], Carried]:
+def _bind(node: Node, framework: str) -> tuple[Callable[[Carried, Any], Carried], Kernel | None]:
+    """A node's call on what flows; and its kernel, where one value flows through it alone, with no rate and no draw."""
     step = node.step
     if step.joins:
         kernel = step.bind(framework, *node.takes)
@@ -182,14 +227,39 @@ def _bind(node: Node, framework: str) -> Callable[[Carried, Any], Carried]:
             values = [value for value, _ in carried]
             return ((kernel(*values, *([] if draw is None else [draw])), None),)
 
-        return join
-    calls = [_one(node, framework, takes, gives) for takes, gives in zip(node.takes, node.gives, strict=True)]
-    return lambda carried, draw: tuple(call(*pair, draw) for call, pair in zip(calls, carried, strict=True))
+        return join, None
+    kernels = [step.bind(framework, takes) for takes in node.takes]
+    calls = [_one(step, *way) for way in zip(kernels, node.takes, node.gives, strict=True)]
+    has_rate = any(spec.rate_hz == PER_RECORD for spec in (*node.takes, *node.gives))
+    alone = len(calls) == 1 and node.stream is None and not node.size_of and not node.shares and not has_rate
+    return (
+        lambda carried, draw: tuple(call(*pair, draw) for call, pair in zip(calls, carried, strict=True)),
+        kernels[0] if alone else None,
+    )
 
 
-def _one(node: Node, framework: str, takes: Spec, gives: Spec) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+def _bind_rows(node: Node) -> Callable[[list[Carried]], list[Carried]] | None:
+    """A torch node's kernel for many records at once, if it has one."""
     step = node.step
-    kernel = step.bind(framework, takes)
+    if step.joins or len(node.takes) != 1 or node.stream is not None or node.size_of or node.shares:
+        return None
+    kernel = step.bind_torch_rows(node.takes[0])
+    if kernel is None:
+        return None
+    hand_rate = step.takes_rate and node.takes[0].rate_hz == PER_RECORD
+    get_rate = hand_rate or (step.gives_rate and node.gives[0].rate_hz == PER_RECORD)
+    keep_rate = node.gives[0].rate_hz == PER_RECORD
+
+    def call(rows: list[Carried]) -> list[Carried]:
+        rates = [carried[0][1] for carried in rows]
+        results = kernel([carried[0][0] for carried in rows], *([rates] if hand_rate else []))
+        pairs = results if get_rate else zip(results, rates, strict=True)
+        return [((value, rate if keep_rate else None),) for value, rate in pairs]
+
+    return call
+
+
+def _one(step: Step, kernel: Kernel, takes: Spec, gives: Spec) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
     hand_rate = step.takes_rate and takes.rate_hz == PER_RECORD
     get_rate = hand_rate or (step.gives_rate and gives.rate_hz == PER_RECORD)
 

@@ -7,12 +7,14 @@ nothing has to be copied between processes.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,13 +76,8 @@ class TorchEngine(Engine):
     def _make(self, chunk: Chunk) -> tuple[Delivered, Any]:
         """One batch; runs in a worker thread."""
         with torch.no_grad(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
-            rows: list[Row] = []
             failures: list[Failure] = []
-            for row in range(len(chunk.indices)):
-                try:
-                    rows.append((row, self._host(chunk, row)))
-                except StepFailure as error:
-                    failures.append(self.failure(chunk, row, error))
+            rows = self._host(chunk, failures)
             try:
                 batch = self._batch(chunk, rows)
             except Exception as error:
@@ -93,12 +90,27 @@ class TorchEngine(Engine):
             done = self._stream.record_event() if self._stream else None
         return Delivered(chunk, batch, positions, tuple(failures)), done
 
-    def _host(self, chunk: Chunk, row: int) -> dict[str, Any]:
-        """One row up to each field's seam."""
-        raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
-        draws = self.row_draws(chunk, row)
-        sizes: Sizes = {}
-        return {name: chain.value(raw, draws, chain.field.seam, sizes) for name, chain in self.chains.items()}
+    def _host(self, chunk: Chunk, failures: list[Failure]) -> list[Row]:
+        """The rows of a chunk up to each field's seam, a step at a time; those that fail go to `failures`."""
+        raws: dict[int, dict[str, Any]] = {}
+        for row, index in enumerate(chunk.indices):
+            try:
+                raws[row] = read_raw(self.source, int(index), self.plan.values)
+            except StepFailure as error:
+                failures.append(self.failure(chunk, row, error))
+        draws = {row: self.row_draws(chunk, row) for row in raws}
+        sizes: dict[int, Sizes] = {row: {} for row in raws}
+        values: dict[int, dict[str, Any]] = {row: {} for row in raws}
+        for name, chain in self.chains.items():
+            live = list(values)
+            column = chain.column([raws[r] for r in live], [draws[r] for r in live], [sizes[r] for r in live])
+            for row, value in zip(live, column, strict=True):
+                if isinstance(value, StepFailure):
+                    failures.append(self.failure(chunk, row, value))
+                    del values[row]
+                else:
+                    values[row][name] = value
+        return list(values.items())
 
     def _sift(self, chunk: Chunk, rows: list[Row], failures: list[Failure], error: Exception) -> list[Row]:
         """After a failed batch stage: each row alone, so that only those that fail are lost."""
@@ -213,12 +225,24 @@ class _Workers(ThreadPoolExecutor):
 
     def __init__(self, threads: int) -> None:
         mine = torch.get_num_threads()
-        super().__init__(threads, thread_name_prefix="pipelines", initializer=torch.set_num_threads, initargs=(1,))
+        super().__init__(threads, thread_name_prefix="pipelines", initializer=_on_one_core)
         started = threading.Barrier(threads + 1)
         for _ in range(threads):
             self.submit(started.wait)
         started.wait()
         torch.set_num_threads(mine)  # the setting is per thread, but threads to come inherit the last one made
+
+
+def _on_one_core() -> None:
+    """Lets this thread's torch ops run on this thread alone.
+
+    torch.set_num_threads is per thread for OpenMP, but for the whole process in MKL, whose setting for one thread
+    torch does not pass on; without it FFTs and products of two workers would each start threads for all cores.
+    """
+    torch.set_num_threads(1)
+    with suppress(OSError, AttributeError):  # a build of torch without MKL
+        library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+        ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local(1)
 
 
 def find_device(name: str) -> torch.device:

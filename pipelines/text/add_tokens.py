@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
@@ -88,6 +89,19 @@ class AddTokens(Step):
                 if token is not None:
                     sequence = torch.nn.functional.pad(sequence, sides, value=int(token))
             return sequence
+
+        return kernel
+
+    def bind_torch_rows(self, x: Spec) -> Kernel | None:
+        if not x.is_numeric or len(x.axes) != 1:
+            return None
+        import torch
+
+        sides = [[] if t is None else [t] for t in (self._value(self.begin, x), self._value(self.end, x))]
+        begin, end = (np.array(side, np.int64) for side in sides)
+
+        def kernel(rows: list[torch.Tensor]) -> list[torch.Tensor]:  # a NumPy call costs a third of a torch call
+            return [torch.from_numpy(np.concatenate((begin, row.numpy(), end))) for row in rows]
 
         return kernel
 

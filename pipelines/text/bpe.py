@@ -7,6 +7,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.errors import SpecError
 from pipelines.spec import TEXT, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow
@@ -88,7 +90,7 @@ class Bpe(Step):
 
         text_ids = self._tokenizers()
         host = self._host(self._torchtext() if _library.usable("torchtext") else text_ids, text_ids)
-        return lambda text: torch.tensor(host(text), dtype=torch.int64)
+        return lambda text: torch.from_numpy(np.array(host(text), np.int64))
 
     def _torchtext(self) -> Ids:
         from torchtext.transforms import GPT2BPETokenizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from pipelines.errors import RecordError, SpecError
@@ -69,6 +70,23 @@ class Pad(Step):
             if not x.is_numeric:
                 return [*sequence, *[value] * more]
             return torch.nn.functional.pad(sequence, (0, more), value=int(value))
+
+        return kernel
+
+    def bind_torch_rows(self, x: Spec) -> Kernel | None:
+        if not x.is_numeric or len(x.axes) != 1:
+            return None
+        import torch
+
+        value = int(self._fill(x))
+
+        def kernel(rows: list[torch.Tensor]) -> list[torch.Tensor]:  # a NumPy call costs a third of a torch call
+            side = np.full((len(rows), self.length), value, np.int64)
+            for place, row in zip(side, rows, strict=True):
+                if len(row) > self.length:
+                    raise RecordError(self._too_long())
+                place[: len(row)] = row.numpy()
+            return list(torch.from_numpy(side))
 
         return kernel
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from pipelines.errors import SpecError
@@ -94,7 +95,7 @@ class Wordpiece(Step):
         if self._accents_follow_case and self.unknown == "[UNK]" and _library.usable("torchtext"):
             piece_ids = self._torchtext(text_ids)
         host = self._host(piece_ids, text_ids)
-        return lambda text: torch.tensor(host(text), dtype=torch.int64)
+        return lambda text: torch.from_numpy(np.array(host(text), np.int64))
 
     def _torchtext(self, long: Ids) -> Ids:
         from torchtext.transforms import BERTTokenizer
