@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -135,6 +135,36 @@ def explain(
     pipe = load(config, framework=framework, device="cpu", overrides=tuple(sets or ()))
     failed = explain_record(pipe, key, epoch)
     raise typer.Exit(3 if failed else 0)
+
+
+@app.command()
+def compare(
+    config: ConfigArgument,
+    records: Annotated[
+        int, typer.Option(min=1, help="Compare at most so many, in batches spread evenly over the epoch.")
+    ] = 512,
+    sample: Annotated[int, typer.Option(min=1, help="Compare so many of those step by step.")] = 32,
+    epoch: Annotated[int, typer.Option(min=0, help="Whose draws to use.")] = 0,
+    limit: LimitOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    sets: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run both frameworks on your records: do they agree, which is faster, which fits. Exits with 4 if they do not."""
+    from pipelines.report.compare import compare as compare_frameworks
+
+    options: dict[str, Any] = {"epoch": epoch, "limit": limit, "records": records, "sample": sample}
+    try:
+        found = compare_frameworks(config, tuple(sets or ()), device=device, threads=threads, **options)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing is left behind", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(found.as_dict()))
+    else:
+        found.show()
+    found.require_parity()
 
 
 @app.command()

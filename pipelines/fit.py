@@ -39,34 +39,36 @@ def fit(
     done = []
     for field in config.fields:
         for number, use in enumerate(field.steps):
-            if isinstance(use.step, Fitted) and (again or not use.step.is_fitted()):
+            if isinstance(use.step, Fitted) and use.step.learns and (again or not use.step.is_fitted()):
                 before = replace(field, steps=field.steps[:number])
-                counted = _Counted(_values(config, before, limit, watch))
-                use.step.fit(counted)
-                done.append(Fit(field.name, use.name, tuple(map(str, use.step.files())), counted.count))
+                values = _Values(config, before, limit, watch)
+                use.step.fit(values)
+                done.append(Fit(field.name, use.name, tuple(map(str, use.step.files())), values.records))
     return done
 
 
-class _Counted:
-    """Counts what passes through."""
+class _Values:
+    """What flows into a step from each record: one value, or each of several that no step has joined yet."""
 
-    def __init__(self, values: Iterator[Any]) -> None:
-        self.count = 0
-        self._values = values
+    def __init__(self, config: Config, field: FieldConfig, limit: int | None, watch: Callable[[int], None]) -> None:
+        self.records = 0
+        self._config, self._field, self._limit, self._watch = config, field, limit, watch
 
     def __iter__(self) -> Iterator[Any]:
-        for value in self._values:
-            self.count += 1
-            yield value
-
-
-def _values(config: Config, field: FieldConfig, limit: int | None, watch: Callable[[int], None]) -> Iterator[Any]:
-    plain = config.batch.model_copy(update={"shuffle": False, "drop_last": False, "fixed": False})
-    pipe = Pipeline(replace(config, fields=(field,), batch_steps=(), batch=plain), device="cpu", limit=limit)
-    for delivered in pipe.epoch():
-        watch(len(delivered.chunk.indices))
-        for record in pipe.engine.unbatch(delivered):
-            if record[field.name] is not None:
-                yield record[field.name]
-    if not pipe.counts.delivered:
-        raise TooManyFailures(f"{field.place}: no record is left to learn from")
+        field, config = self._field, self._config
+        fields: tuple[FieldConfig, ...] = (field,)
+        if len(field.sources) > 1 and not any(use.step.joins for use in field.steps):
+            each = enumerate(field.sources)
+            fields = tuple(replace(field, name=f"{field.name}_{n}", sources=(source,)) for n, source in each)
+        plain = config.batch.model_copy(update={"shuffle": False, "drop_last": False, "fixed": False})
+        alone = replace(config, fields=fields, batch_steps=(), batch=plain)
+        pipe = Pipeline(alone, device="cpu", limit=self._limit)
+        for delivered in pipe.epoch():
+            self._watch(len(delivered.chunk.indices))
+            for record in pipe.engine.unbatch(delivered):
+                values = [record[field.name] for field in fields]
+                if all(value is not None for value in values):
+                    self.records += 1
+                    yield from values
+        if not pipe.counts.delivered:
+            raise TooManyFailures(f"{field.place}: no record is left to learn from")

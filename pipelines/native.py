@@ -8,6 +8,7 @@ list of `str` in NumPy and torch, a `tf.string` vector in TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +26,23 @@ def need_framework(framework: str) -> None:
         found = False
     if not found:
         raise MissingLibrary({"torch": "PyTorch", "tensorflow": "TensorFlow"}[framework], framework)
+
+
+LIBRARIES = {
+    "torch": ("torch", "torchaudio", "torchvision", "torchtext"),
+    "tensorflow": ("tensorflow", "tensorflow-io", "tensorflow-text", "keras-nlp"),
+}
+
+
+def library_versions(framework: str) -> dict[str, str]:
+    """Versions of this package and of the framework's libraries: what the last bits of a number may depend on."""
+    versions = {}
+    for library in ("multimodal-pipelines", *LIBRARIES[framework]):
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            versions[library] = "not installed"
+    return versions
 
 
 def to_native(value: Any, spec: Spec, framework: str) -> Any:

@@ -14,8 +14,10 @@ from pipelines.errors import PipelineError, RecordError, StateError, TooManyFail
 from pipelines.grid import Chunk, Failure, Grid
 from pipelines.native import need_framework
 from pipelines.plan import Plan, compile_plan
+from pipelines.sources._base import Source
 
 if TYPE_CHECKING:
+    from pipelines.runtime._cached import CachedSource
     from pipelines.runtime._engine import Delivered, Engine
 
 STATE_VERSION = 1
@@ -84,7 +86,12 @@ class Pipeline:
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
         self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
         fill = config.batch.size if config.batch.fixed or world > 1 else None
-        self.engine = _engine(config.framework, self.plan, self.source, fill, device, threads)
+        need_framework(config.framework)
+        self._cached = _cached(config, self.plan, self.source)
+        plan, source = self._cached or (self.plan, self.source)
+        self.engine = _engine(config.framework, plan, source, fill, device, threads)
+        if self._cached is not None:
+            self.engine.go_through(self.plan)
 
     @property
     def framework(self) -> str:
@@ -209,6 +216,8 @@ class Pipeline:
         self._failed_before, self._failed = self._failed, 0
         self._start = self._reached = (epoch, position)
         self.counts, self.quarantine = Counts(), []
+        if self._cached is not None:
+            self._cached[1].share()
         return self.grid.chunks(epoch, self.plan.streams, position)
 
     def _state_after(self, chunk: Chunk) -> dict[str, Any]:
@@ -245,6 +254,8 @@ class Pipeline:
             self.counts.left_over += left
             self.counts.read += left
         self._reached = (self._start[0], len(self.source))
+        if self._cached is not None:
+            self._cached[1].share()
 
 
 def describe(failure: Failure) -> str:
@@ -279,8 +290,16 @@ def load(
     return Pipeline(read, device=device, threads=threads, rank=rank, world=world, limit=limit)
 
 
+def _cached(config: Config, plan: Plan, source: Source) -> tuple[Plan, CachedSource] | None:
+    """The plan that leaves out what is kept on disk, and the source that gives it; None where nothing is kept."""
+    if config.cache is None:
+        return None
+    from pipelines.runtime._cached import with_cache
+
+    return with_cache(config, plan, source)
+
+
 def _engine(framework: str, plan: Plan, source: Any, rows: int | None, device: str, threads: int | None) -> Engine:
-    need_framework(framework)
     if framework == "torch":
         from pipelines.runtime.torch import TorchEngine
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.config import Config, FieldConfig, StepUse
@@ -18,8 +18,8 @@ from pipelines.geometry import FollowBoxes, MovingStep, SameSize
 from pipelines.grid import Streams
 from pipelines.sources._base import Source
 from pipelines.sources._subset import limit, split
-from pipelines.spec import Spec
-from pipelines.step import BatchStep, Step
+from pipelines.spec import FRAMEWORKS, Spec
+from pipelines.step import BatchStep, Step, only_in
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,16 @@ class Plan:
         return specs
 
     @property
+    def one_framework(self) -> tuple[str, ...]:
+        """Why the config runs in one framework alone, and is exempt from parity: a phrase for each step that does."""
+        nodes = [(field.name, node) for field in self.fields for node in field.nodes]
+        return tuple(
+            f"{name}: {node.name} runs on {' or '.join(node.step.frameworks)} only, since {node.step.why_one_framework}"
+            for name, node in nodes
+            if node.step.frameworks != FRAMEWORKS
+        )
+
+    @property
     def packed(self) -> frozenset[str]:
         """The fields of which several records share a row."""
         return frozenset(name for node in self.batch_nodes if node.step.packs for name in node.step.fields)
@@ -123,6 +133,7 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
             source = open_source(config, first)
         except UserError as error:
             faults.append(Fault(config.source_place, str(error)))
+    faults += _wrong_framework(config)
     fields = {} if source is None else _fields(config, source.values, faults)
     batch_nodes = _batch_nodes(config, fields, faults)
     if faults or source is None:
@@ -131,6 +142,13 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
     drawn = {n.stream: n.step.variates() for field in fields.values() for n in field.nodes if n.stream is not None}
     streams = Streams(drawn, {n.stream: n.step.variates() for n in batch_nodes if n.stream is not None})
     return Plan(tuple(fields.values()), read, streams, batch_nodes), source
+
+
+def _wrong_framework(config: Config) -> list[Fault]:
+    """The steps that do not run in the config's framework."""
+    uses = [use for field in config.fields for use in field.steps] + list(config.batch_steps)
+    wrong = [use for use in uses if config.framework and config.framework not in use.step.frameworks]
+    return [Fault(use.place, only_in(use.step, use.name, config.framework)) for use in wrong]
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:
@@ -241,7 +259,7 @@ def _field(
         nodes += _following(leader, flowing[0])
     elif config.follows is not None:
         return None
-    return FieldPlan(config.name, config.sources, inputs, config.optional, tuple(nodes), _seam(inputs, nodes))
+    return FieldPlan(config.name, config.sources, inputs, config.optional, tuple(nodes), seam_of(inputs, nodes))
 
 
 def _following(leader: FieldPlan, x: Spec) -> list[Node]:
@@ -279,7 +297,7 @@ def _through(use: StepUse, flowing: tuple[Spec, ...]) -> tuple[Spec, ...]:
     return tuple(use.step.out_spec(spec) for spec in flowing)
 
 
-def _seam(inputs: tuple[Spec, ...], nodes: list[Node]) -> int:
+def seam_of(inputs: tuple[Spec, ...], nodes: Sequence[Node]) -> int:
     """The first node from which on everything can run on the stacked batch."""
     flows = [inputs, *(node.gives for node in nodes)]
     seam = len(nodes)

@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.catalog import find_sink
 from pipelines.errors import TooManyFailures
+from pipelines.native import library_versions
 from pipelines.output import Output
 from pipelines.pipeline import Counts, Pipeline
-
-LIBRARIES = {
-    "torch": ("torch", "torchaudio", "torchvision", "torchtext"),
-    "tensorflow": ("tensorflow", "tensorflow-io", "tensorflow-text", "keras-nlp"),
-}
-
+from pipelines.weights import WeightsStep
 
 @dataclass(frozen=True)
 class Summary:
@@ -133,17 +128,23 @@ def _fail(out: Output, failure: Any, skip: int) -> None:
 
 def header(pipe: Pipeline, epochs: int) -> dict[str, Any]:
     """What the manifest says of a run, and a resumed run must repeat."""
-    versions = {"multimodal-pipelines": metadata.version("multimodal-pipelines")}
-    for library in LIBRARIES[pipe.framework]:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = "not installed"
     state = pipe.state()
     return {
         "config": pipe.config.document,
         "sections": state["config"],
         "framework": pipe.framework,
         "epochs": epochs,
-        "versions": versions,
+        "versions": library_versions(pipe.framework),
+        **weights_of(pipe),
     }
+
+
+def weights_of(pipe: Pipeline) -> dict[str, Any]:
+    """The pretrained weights of a run's steps, each with its hash and licence; nothing where there are none."""
+    entries = [
+        {"field": field.name, "step": node.name, **node.step.entry()}
+        for field in pipe.plan.fields
+        for node in field.nodes
+        if isinstance(node.step, WeightsStep)
+    ]
+    return {"weights": entries} if entries else {}

@@ -37,7 +37,10 @@ def as_keras(step: Step, *, rate_hz: int | None = None, spec: Spec | None = None
 
 def _spec_for(step: Step, rate_hz: int | None, spec: Spec | None) -> Spec:
     if spec is None:
-        spec = step.examples[0].takes
+        takes = step.examples[0].takes
+        if isinstance(takes, tuple):
+            raise SpecError(f"{step.step_name()} joins values; only steps on one value can be a module or a layer")
+        spec = takes
         spec = spec.but(axes=tuple(axis if axis.name == "channel" else Axis(axis.name) for axis in spec.axes))
         spec = spec.but(rate_hz=rate_hz)
     elif rate_hz is not None:

@@ -25,8 +25,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
-from pipelines.spec import Spec
+from pipelines.spec import FRAMEWORKS, Framework, Spec
 
 Kernel = Callable[..., Any]
 
@@ -110,13 +111,18 @@ def difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 class Example:
     """A case of the contract test: parameters, what flows in and, where chance does not suit, the values.
 
-    `values` gets a NumPy generator and returns the records to use; left out, the test draws them
-    from the spec, with odd sizes where an axis is open.
+    For a step with `joins`, `takes` holds the spec of each value and a record is a tuple of values. `values` gets a
+    NumPy generator and returns the records to use; left out, the test draws them from the spec, with odd sizes where
+    an axis is open. `files` writes into a folder what is too large to be kept beside the step (weights), and returns
+    the parameters that name it. `needs` is a library without which there is no such step, where not every Python of
+    the project has it.
     """
 
-    takes: Spec
+    takes: Spec | tuple[Spec, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
     values: Callable[[np.random.Generator], Sequence[Any]] | None = None
+    files: Callable[[Path], Mapping[str, Any]] | None = None
+    needs: str | None = None
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
@@ -159,6 +165,16 @@ class Step(BaseModel):
         """Unit variates drawn per record; 0 for a step without randomness."""
         return 0
 
+    @property
+    def frameworks(self) -> tuple[Framework, ...]:
+        """Where it can run. A step that names one framework alone is exempt from parity, and so is its config."""
+        return FRAMEWORKS
+
+    @property
+    def why_one_framework(self) -> str:
+        """Why it cannot run in both frameworks, as the end of a sentence."""
+        return ""
+
     def files(self) -> tuple[Path, ...]:
         """Files whose content decides the result: vocabularies, models."""
         return ()
@@ -175,9 +191,25 @@ class Step(BaseModel):
         """The kernel on TensorFlow values; works eagerly and inside a graph."""
         raise NotImplementedError(f"{type(self).__name__}.bind_tensorflow")
 
+    def bind_torch_rows(self, x: Spec) -> Kernel | None:
+        """A kernel for many records at once that cannot be stacked, where that is faster; None where it is not.
+
+        It is handed lists with an entry for each record, values [, rates], and returns the list of what `bind_torch`'s
+        kernel would return. Only steps without chance have one; when it raises, the records go one by one.
+        """
+        return None
+
     def bind(self, framework: str, *x: Spec) -> Kernel:
         """The kernel in `framework`; a step with `joins` is given several specs."""
+        if framework not in self.frameworks:
+            raise SpecError(only_in(self, self.step_name(), framework))
         return self.bind_torch(*x) if framework == "torch" else self.bind_tensorflow(*x)
+
+
+def only_in(step: Step, name: str, framework: str) -> str:
+    """What is wrong with running a step in a framework that it does not know."""
+    only = " or ".join(step.frameworks)
+    return f"{name} runs on {only} only, since {step.why_one_framework}; expected framework: {only}, got {framework}"
 
 
 class HostStep(Step):
@@ -232,6 +264,11 @@ class Fitted(Step):
     `pipelines fit` hands it the values that flow into it, and it keeps what it learnt in its `files()`;
     until then `out_spec` raises SpecError and says so.
     """
+
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` can be asked: a step whose files may come from elsewhere too is told how to learn, or does not."""
+        return True
 
     def is_fitted(self) -> bool:
         """Whether what the step learns is already there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from contract.harness import Case, specs_of
+from contract.harness import Case, numbers, specs_of
 
 from pipelines.catalog import step_names
 from pipelines.step import BatchStep, step_class
@@ -22,8 +22,10 @@ def main(framework: str, *modules: str) -> None:
             for example in cls.examples:
                 cls.model_validate(dict(example.params)).bind(framework, *specs_of(example))
             continue
-        for number in range(len(cls.examples)):
+        for number in numbers(cls):
             case = Case(cls, number)
+            if framework not in case.frameworks:
+                continue
             bound = case.bound(framework)
             with contextlib.suppress(Exception):  # what is loaded matters here; test_contract says whether it works
                 bound.run(case.records[0])

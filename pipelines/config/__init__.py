@@ -1,12 +1,13 @@
 """The config: read whole, checked, and told as faults with their lines; see `read_config`."""
 
-from pipelines.config._models import BatchConfig, ErrorConfig, OutputConfig, SplitConfig
+from pipelines.config._models import BatchConfig, CacheConfig, ErrorConfig, OutputConfig, SplitConfig
 from pipelines.config._read import Config, FieldConfig, StepUse, read_config
 from pipelines.config._schema import json_schema
-from pipelines.config._sections import sections
+from pipelines.config._sections import meaning, sections
 
 __all__ = [
     "BatchConfig",
+    "CacheConfig",
     "Config",
     "ErrorConfig",
     "FieldConfig",
@@ -14,6 +15,7 @@ __all__ = [
     "SplitConfig",
     "StepUse",
     "json_schema",
+    "meaning",
     "read_config",
     "sections",
 ]

@@ -12,7 +12,7 @@ from pipelines.catalog import sink_names
 from pipelines.errors import nearest
 from pipelines.step import ConfigPath
 
-TOP_KEYS = ("framework", "seed", "source", "fields", "batch_steps", "batch", "output", "on_error")
+TOP_KEYS = ("framework", "seed", "source", "fields", "batch_steps", "batch", "cache", "output", "on_error")
 FIELD_KEYS = ("from", "steps", "optional", "follows")
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -30,6 +30,16 @@ class BatchConfig(_Section):
     shuffle: Annotated[bool, Field(description="A new random order for each epoch, from the seed.")] = False
     drop_last: Annotated[bool, Field(description="Leave out the last batch when it is not full.")] = False
     fixed: Annotated[bool, Field(description="Fill short batches with rows whose `_valid` is false.")] = False
+
+
+class CacheConfig(_Section):
+    """What is kept on disk so that later epochs need not compute it again."""
+
+    path: Annotated[ConfigPath | None, Field(description="Where it is kept; left out, the user's cache folder.")] = None
+    most_gb: Annotated[float, Field(gt=0, description="The most that all kept values may take, in 10^9 bytes.")] = 20.0
+    fields: Annotated[
+        tuple[str, ...] | None, Field(description="The fields to keep; left out, those that read files.")
+    ] = None
 
 
 class OutputConfig(_Section):

@@ -21,6 +21,7 @@ from pipelines.config._models import (
     RESERVED,
     TOP_KEYS,
     BatchConfig,
+    CacheConfig,
     ErrorConfig,
     OutputConfig,
     SplitConfig,
@@ -77,6 +78,7 @@ class Config:
     fields: tuple[FieldConfig, ...]
     batch_steps: tuple[StepUse, ...]
     batch: BatchConfig
+    cache: CacheConfig | None
     output: OutputConfig | None
     on_error: ErrorConfig
     faults: tuple[Fault, ...]
@@ -154,6 +156,7 @@ class _Reader:
             fields=fields,
             batch_steps=batch_steps,
             batch=self._parameters(BatchConfig, top.get("batch"), "batch") or BatchConfig(),
+            cache=self._cache(top.get("cache"), fields),
             output=self._parameters(OutputConfig, top.get("output"), "output"),
             on_error=self._parameters(ErrorConfig, top.get("on_error"), "on_error") or ErrorConfig(),
             faults=self._faults.sorted(),
@@ -186,6 +189,14 @@ class _Reader:
 
     def _parameters(self, model: type[M], node: Node | None, what: str) -> M | None:
         return None if node is None else validate(model, node, what, self._base, self._faults)
+
+    def _cache(self, node: Node | None, fields: Sequence[FieldConfig]) -> CacheConfig | None:
+        cache = self._parameters(CacheConfig, node, "cache")
+        names = [field.name for field in fields]
+        if node is not None and cache is not None:
+            for name in [name for name in cache.fields or () if name not in names]:
+                self._faults.add(node.place, f"cache: there is no field {name!r}{nearest(name, names)}")
+        return cache
 
     def _framework(self, node: Node | None) -> str | None:
         if node is None or node.value in FRAMEWORKS:

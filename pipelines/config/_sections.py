@@ -30,14 +30,15 @@ def sections(config: Config) -> dict[str, str]:
     if config.output is not None:
         held["output"] = config.output.model_dump(exclude={"path"}, exclude_defaults=True)
     for field in config.fields:
-        steps = [_meaning(use, config.base) for use in field.steps]
+        steps = [meaning(use, config.base) for use in field.steps]
         held[f"fields.{field.name}"] = [field.sources, steps, field.optional, field.follows]
     if config.batch_steps:
-        held["batch_steps"] = [_meaning(use, config.base) for use in config.batch_steps]
+        held["batch_steps"] = [meaning(use, config.base) for use in config.batch_steps]
     return {name: blake2b(json.dumps(value).encode(), digest_size=8).hexdigest() for name, value in held.items()}
 
 
-def _meaning(use: StepUse, base: Path) -> list[Any]:
+def meaning(use: StepUse, base: Path) -> list[Any]:
+    """What decides a step's result, as plain data: its name, meaning and parameters, and its files by content."""
     contents = {path: _content(path, use.name) for path in use.step.files()}
 
     def of_path(path: Path) -> str:

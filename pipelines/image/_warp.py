@@ -1,12 +1,13 @@
-"""Turned pictures, in both frameworks: each output pixel is looked up where it comes from.
+"""Moved pictures, in both frameworks: each output pixel is looked up where it comes from.
 
-With (dx, dy) from the centre of the output, a pixel comes from (cos dx - sin dy, sin dx + cos dy) from the
-centre of the input. The functions take pictures with one batch axis, the output's height and width, and cosines
-and sines, float64[rows or 1].
+A way back is 6 or 8 numbers xx, xy, x0, yx, yy, y0 [, px, py], float64[rows or 1] each: what lies (dx, dy) from the
+centre of the output comes from (xx dx + xy dy + x0, yx dx + yy dy + y0) / (px dx + py dy + 1) from the centre of the
+input. The functions take pictures with one batch axis, the output's height and width, and the way back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,17 +23,30 @@ if TYPE_CHECKING:
 SLACK = 2.0**-7  # levels; above the noise of float32 positions, so that an exact half rounds up in both frameworks
 
 
-def sources(cosine: Any, sine: Any, across: Any, down: Any, height: Any, width: Any) -> tuple[Any, Any]:
+Way = Sequence[Any]
+
+
+def turn(cosine: Any, sine: Any) -> Way:
+    """The way back from a turn about the centre."""
+    return (cosine, -sine, sine * 0, sine, cosine, sine * 0)
+
+
+def sources(way: Way, across: Any, down: Any, height: Any, width: Any) -> tuple[Any, Any]:
     """Columns and rows, float64[rows, tall, wide], that output columns `across` and rows `down` come from."""
     dx, dy = across - across[-1] / 2, down - down[-1] / 2
-    cosine, sine = cosine[:, None], sine[:, None]
-    columns = ((cosine * dx)[:, None, :] - (sine * dy)[:, :, None]) + (width - 1) / 2
-    rows = ((sine * dx)[:, None, :] + (cosine * dy)[:, :, None]) + (height - 1) / 2
-    return columns, rows
+    xx, xy, x0, yx, yy, y0, *rest = (number[:, None] for number in way)
+    # differences, since TensorFlow's graph adds up more than two terms in an order of its own
+    columns = (xx * dx)[:, None, :] - ((-xy) * dy - x0)[:, :, None]
+    rows = (yx * dx)[:, None, :] - ((-yy) * dy - y0)[:, :, None]
+    if rest:
+        px, py = rest
+        depth = (px * dx)[:, None, :] - ((-py) * dy - 1)[:, :, None]
+        columns, rows = columns / depth, rows / depth
+    return columns + (width - 1) / 2, rows + (height - 1) / 2
 
 
 def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tuple[float, ...]) -> Kernel:
-    """A function of (pictures [n, channel, height, width], tall, wide, cosine, sine)."""
+    """A function of (pictures [n, channel, height, width], tall, wide, way back)."""
     import torch
     from torch.nn import functional as F
 
@@ -40,33 +54,39 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
     blend = bool(np.any(fill))
     fills = torch_constant(np.full(x.size("channel") or 1, fill, np.float32)[:, None, None])
 
-    def nearest(pictures: torch.Tensor, tall: int, wide: int, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    def nearest(pictures: torch.Tensor, tall: int, wide: int, way: Way) -> torch.Tensor:
         count, channels, height, width = pictures.shape
         across, down = (torch.arange(n, dtype=torch.float64, device=pictures.device) for n in (wide, tall))
-        columns, rows = sources(cosine.to(pictures.device), sine.to(pictures.device), across, down, height, width)
+        columns, rows = sources([number.to(pictures.device) for number in way], across, down, height, width)
         across, down = (columns + 0.5).floor().long(), (rows + 0.5).floor().long()
         inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
         index = (down.clamp(0, height - 1) * width + across.clamp(0, width - 1)).flatten(1)
         found = pictures.flatten(2).gather(2, index[:, None].expand(count, channels, -1))
         return torch.where(inside[:, None], found.reshape(count, channels, tall, wide), fills(pictures).to(found.dtype))
 
-    def bilinear(
-        pictures: torch.Tensor, tall: int, wide: int, cosine: torch.Tensor, sine: torch.Tensor
-    ) -> torch.Tensor:
+    def grid(height: int, width: int, tall: int, wide: int, way: Way, device: torch.device) -> torch.Tensor:
+        """Places as grid_sample counts them, from the centre, in half widths and half heights."""
+        dx = torch.arange(wide, dtype=torch.float64) - (wide - 1) / 2
+        dy = torch.arange(tall, dtype=torch.float64) - (tall - 1) / 2
+        xx, xy, x0, yx, yy, y0 = (number[:, None] * 2 for number in way[:6])
+        parts = (xx * dx / width, (xy * dy + x0) / width, yx * dx / height, (yy * dy + y0) / height)
+        x_dx, x_dy, y_dx, y_dy = (part.to(device, torch.float32) for part in parts)
+        places = torch.empty(len(xx), tall, wide, 2, device=device)
+        places[..., 0] = x_dx[:, None, :] + x_dy[:, :, None]
+        places[..., 1] = y_dx[:, None, :] + y_dy[:, :, None]
+        if len(way) == 8:
+            px, py = (number[:, None] for number in way[6:])
+            depth = (px * dx)[:, None, :] + (py * dy + 1)[:, :, None]
+            places /= depth.to(device, torch.float32)[..., None]
+        return places
+
+    def bilinear(pictures: torch.Tensor, tall: int, wide: int, way: Way) -> torch.Tensor:
         count, channels, height, width = pictures.shape
         values = pictures.to(torch.float32)
         if blend:
             values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
-        # grid_sample counts from the centre, in half widths and half heights
-        cosine, sine = cosine[:, None] * 2, sine[:, None] * 2
-        dx = torch.arange(wide, dtype=torch.float64) - (wide - 1) / 2
-        dy = torch.arange(tall, dtype=torch.float64) - (tall - 1) / 2
-        parts = (cosine * dx / width, sine * dy / width, sine * dx / height, cosine * dy / height)
-        x_dx, x_dy, y_dx, y_dy = (part.to(pictures.device, torch.float32) for part in parts)
-        grid = torch.empty(len(cosine), tall, wide, 2, device=pictures.device)
-        grid[..., 0] = x_dx[:, None, :] - x_dy[:, :, None]
-        grid[..., 1] = y_dx[:, None, :] + y_dy[:, :, None]
-        values = F.grid_sample(values, grid.expand(count, -1, -1, -1), "bilinear", "zeros", align_corners=False)
+        places = grid(height, width, tall, wide, way, pictures.device)
+        values = F.grid_sample(values, places.expand(count, -1, -1, -1), "bilinear", "zeros", align_corners=False)
         if blend:
             values, inside = values[:, :channels], values[:, channels:]
             values = values + (1 - inside) * fills(values)
@@ -76,7 +96,7 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
 
 
 def bind_tensorflow(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tuple[float, ...]) -> Kernel:
-    """A function of (pictures [n, height, width, channel], tall, wide, cosine, sine)."""
+    """A function of (pictures [n, height, width, channel], tall, wide, way back)."""
     import tensorflow as tf
 
     levels = x.dtype == "uint8"
@@ -86,10 +106,10 @@ def bind_tensorflow(x: Spec, method: Literal["bilinear", "nearest"], fill: float
     def numbers(values: Any) -> tf.Tensor:
         return tf.cast(values, tf.float64)
 
-    def nearest(pictures: tf.Tensor, tall: tf.Tensor, wide: tf.Tensor, cosine: tf.Tensor, sine: tf.Tensor) -> tf.Tensor:
+    def nearest(pictures: tf.Tensor, tall: tf.Tensor, wide: tf.Tensor, way: Way) -> tf.Tensor:
         count, height, width, channels = tf.unstack(tf.shape(pictures))
         ranges = (numbers(tf.range(wide)), numbers(tf.range(tall)))
-        places = sources(cosine, sine, *ranges, numbers(height), numbers(width))
+        places = sources(way, *ranges, numbers(height), numbers(width))
         across, down = (tf.cast(tf.floor(place + 0.5), tf.int32) for place in places)
         inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
         index = tf.clip_by_value(down, 0, height - 1) * width + tf.clip_by_value(across, 0, width - 1)
@@ -97,19 +117,24 @@ def bind_tensorflow(x: Spec, method: Literal["bilinear", "nearest"], fill: float
         found = tf.gather(tf.reshape(pictures, [count, height * width, channels]), index, axis=1, batch_dims=1)
         return tf.where(inside[..., None], found, tf.cast(fills, pictures.dtype))
 
-    def bilinear(
-        pictures: tf.Tensor, tall: tf.Tensor, wide: tf.Tensor, cosine: tf.Tensor, sine: tf.Tensor
-    ) -> tf.Tensor:
+    def transforms(shape: tf.Tensor, tall: tf.Tensor, wide: tf.Tensor, way: Way) -> tf.Tensor:
+        """The way back in pixels from the first one, float32[rows, 8]."""
+        cy, cx = tf.unstack(numbers(shape[1:3] - 1) / 2)
+        oy, ox = numbers(tall - 1) / 2, numbers(wide - 1) / 2
+        xx, xy, x0, yx, yy, y0, *rest = way
+        px, py = rest or (xx * 0, xx * 0)
+        one = 1 - (px * ox + py * oy)
+        columns = [xx + cx * px, xy + cx * py, cx * one + x0 - (xx * ox + xy * oy)]
+        rows = [yx + cy * px, yy + cy * py, cy * one + y0 - (yx * ox + yy * oy)]
+        return tf.cast(tf.stack([*columns, *rows, px, py], -1) / one[:, None], tf.float32)
+
+    def bilinear(pictures: tf.Tensor, tall: tf.Tensor, wide: tf.Tensor, way: Way) -> tf.Tensor:
         values = tf.cast(pictures, tf.float32)
         if blend:
             values = tf.concat([values, tf.ones_like(values[..., :1])], -1)
-        cy, cx = tf.unstack(numbers(tf.shape(pictures)[1:3] - 1) / 2)
-        oy, ox = numbers(tall - 1) / 2, numbers(wide - 1) / 2
-        columns = [cosine, -sine, cx - (cosine * ox - sine * oy)]
-        rows = [sine, cosine, cy - (sine * ox + cosine * oy)]
         values = tf.raw_ops.ImageProjectiveTransformV3(
             images=values,
-            transforms=tf.cast(tf.stack([*columns, *rows, sine * 0, sine * 0], -1), tf.float32),
+            transforms=transforms(tf.shape(pictures), tall, wide, way),
             output_shape=tf.stack([tall, wide]),
             fill_value=0.0,
             interpolation="BILINEAR",

@@ -127,7 +127,7 @@ class Rotate(MovingStep):
             else:
                 angle = self.radians(draw.reshape(-1))
                 cosine, sine = torch.cos(angle), torch.sin(angle)
-            turned = warp(pictures.reshape(-1, *pictures.shape[-3:]), tall, wide, cosine, sine)
+            turned = warp(pictures.reshape(-1, *pictures.shape[-3:]), tall, wide, _warp.turn(cosine, sine))
             return cast("torch.Tensor", turned.reshape(*pictures.shape[:-2], tall, wide))
 
         return kernel
@@ -150,7 +150,8 @@ class Rotate(MovingStep):
             else:
                 angle = self.radians(tf.reshape(draw, [-1]))
                 cosine, sine = tf.cos(angle), tf.sin(angle)
-            turned = warp(tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0)), size[0], size[1], cosine, sine)
+            rows = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
+            turned = warp(rows, size[0], size[1], _warp.turn(cosine, sine))
             turned = tf.reshape(turned, tf.concat([shape[:-3], size, shape[-1:]], 0))
             turned.set_shape([*pictures.shape[:-3], *sizes])
             return turned

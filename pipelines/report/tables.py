@@ -49,6 +49,8 @@ def plan_table(config: Config, plan: Plan, records: int) -> RenderableType:
     shapes = ", ".join(batch_shape(config, name, spec) for name, spec in plan.specs.items())
     parts.append(Text(f"{config.framework}: {records} records {order}, {count} batches of {batch.size}"))
     parts.append(Text(f"one batch: {shapes}"))
+    if plan.one_framework:
+        parts.append(Text(f"one framework, exempt from parity: {'; '.join(plan.one_framework)}"))
     return Group(*parts)
 
 

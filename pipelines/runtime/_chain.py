@@ -57,6 +57,8 @@ def read_raw(source: Source, index: int, names: Collection[str]) -> dict[str, An
         for value in raw.values():
             if isinstance(value, str):
                 value.encode()  # TensorFlow holds text as UTF-8, which has no lone surrogates
+    except StepFailure:  # in a step whose result is kept
+        raise
     except Exception as error:
         if is_machines_fault(error):
             raise

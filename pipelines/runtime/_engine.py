@@ -47,7 +47,12 @@ class Engine(ABC):
         self.source = source
         self.rows = rows
         self.chains = bind_plan(plan, self.framework)
+        self._whole = (plan, self.chains)
         self.batch_kernels = [(node, node.step.bind(self.framework, *node.takes)) for node in plan.batch_nodes]
+
+    def go_through(self, plan: Plan) -> None:
+        """Let single records (`apply`, `trace`) go through `plan`, of which the engine's own leaves out what is kept."""
+        self._whole = (plan, bind_plan(plan, self.framework))
 
     @abstractmethod
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
@@ -59,20 +64,22 @@ class Engine(ABC):
 
     def apply(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of one record in memory whose values are given, without chance; StepFailure where it fails."""
-        serving = {name: self.to_draw(np.array(draw)) for name, draw in serving_draws(self.plan).items()}
+        plan, chains = self._whole
+        serving = {name: self.to_draw(np.array(draw)) for name, draw in serving_draws(plan).items()}
         sizes: Sizes = {}
         values: dict[str, Any] = {}
-        for name, chain in self.chains.items():
+        for name, chain in chains.items():
             followed = {node.size_of for node in chain.field.nodes if node.size_of}
             if raw.keys() >= set(chain.field.sources) and sizes.keys() >= followed:
                 values[name] = chain.value(raw, serving.__getitem__, sizes=sizes)
-        return {field.name: values[field.name] for field in self.plan.fields if field.name in values}
+        return {field.name: values[field.name] for field in plan.fields if field.name in values}
 
     def trace(self, chunk: Chunk, row: int) -> Iterator[Trace]:
         """One row of a chunk, step by step; StepFailure where it fails."""
-        raw = read_raw(self.source, int(chunk.indices[row]), self.plan.values)
+        plan, chains = self._whole
+        raw = read_raw(self.source, int(chunk.indices[row]), plan.values)
         sizes: Sizes = {}
-        for chain in self.chains.values():
+        for chain in chains.values():
             yield from trace(chain, raw, self.row_draws(chunk, row), sizes)
 
     def row_draws(self, chunk: Chunk, row: int) -> Callable[[str], Any]:

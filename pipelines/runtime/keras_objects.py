@@ -22,7 +22,7 @@ class StepLayer(keras.layers.Layer):  # type: ignore[misc]  # keras carries no t
     def __init__(self, step: Step, spec: Spec, **kwargs: Any) -> None:
         super().__init__(trainable=False, dtype=spec.dtype, autocast=False, **kwargs)
         self.step, self.spec = step, spec
-        self._kernel = step.bind_tensorflow(spec)
+        self._kernel = step.bind("tensorflow", spec)
         self._random = keras.random.SeedGenerator()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -22,7 +22,7 @@ class StepModule(torch.nn.Module):
     def __init__(self, step: Step, spec: Spec) -> None:
         super().__init__()
         self.step, self.spec = step, spec
-        self._kernel = step.bind_torch(spec)
+        self._kernel = step.bind("torch", spec)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         count = self.step.variates()
@@ -45,7 +45,7 @@ class StepModule(torch.nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         torch.nn.Module.__setstate__(self, state)
-        self._kernel = self.step.bind_torch(self.spec)
+        self._kernel = self.step.bind("torch", self.spec)
 
 
 class BatchDataset(IterableDataset[dict[str, Any]]):

@@ -7,10 +7,11 @@ import os
 from array import array
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from pipelines.errors import RecordError, SourceError, nearest
@@ -20,6 +21,7 @@ from pipelines.sources._files import digest, read_file, state_of, state_of_all
 from pipelines.sources._kept import kept
 from pipelines.sources._kinds import flatten
 from pipelines.sources._rows import format_of, rows_of
+from pipelines.sources._windows import window
 from pipelines.spec import BYTES
 from pipelines.step import ConfigPath
 
@@ -46,6 +48,21 @@ CONVERT: Mapping[Type, Callable[[Any], Any]] = {
 }
 
 
+class Window(BaseModel):
+    """The columns, in seconds, that say which part of a sound file belongs to a row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    offset: str | None = None
+    duration: str | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.offset is None and self.duration is None:
+            raise ValueError("expected the name of a column in offset, duration or both, got neither")
+        return self
+
+
 class Manifest(SourceConfig):
     """Each row of a table is a record. The ending of `path` says which: .csv, .tsv, .jsonl (or .gz of these), .parquet.
 
@@ -53,6 +70,10 @@ class Manifest(SourceConfig):
     TSV are text unless `types` says int or float; JSONL and Parquet bring their own types (int64, float64, bool,
     text, bytes, lists of numbers as arrays, other lists as JSON text). The columns in `files` hold paths,
     relative to `root` (default: the folder of the manifest), and give the bytes of those files.
+    Of a sound file in `files`, `windows` takes a part, from a column of offsets on and for a column of durations, both in
+    seconds (`windows: {audio: {offset: start, duration: length}}`): only that part is read, and its bytes are those of
+    a WAV file with the same samples, which audio.decode reads as it would the whole (of Ogg and MP3 all before it is
+    decoded as well). An empty cell is the beginning, or all that is left.
     Key: the column `key`, or the number of the row, from 0.
     Absent (None): null of JSONL and Parquet, and the empty cell of a column in `files` or of type int or
     float. An empty cell of text is the empty text.
@@ -67,6 +88,7 @@ class Manifest(SourceConfig):
     key: str | None = None
     files: tuple[str, ...] = ()
     root: ConfigPath | None = None
+    windows: dict[str, Window] = Field(default_factory=dict)
     types: dict[str, Type] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -78,6 +100,9 @@ class Manifest(SourceConfig):
             raise ValueError(
                 f"expected a column of paths, got {wrong[0]!r} in `files` with type {self.types[wrong[0]]}"
             )
+        for name in self.windows:
+            if name not in self.files:
+                raise ValueError(f"windows: expected a column of `files`, got {name!r}{nearest(name, self.files)}")
         return self
 
     def open(self) -> Source:
@@ -95,7 +120,9 @@ class Manifest(SourceConfig):
         )
         store = _store.Store(folder, fingerprint)
         self._need(self.files, "files", store.values)
-        return ManifestSource(store, self.files, self.root or self.path.parent)
+        columns = [name for cut in self.windows.values() for name in (cut.offset, cut.duration) if name is not None]
+        self._need(columns, "windows", store.values)
+        return ManifestSource(store, self.files, self.root or self.path.parent, self.windows)
 
     def _build(self, work: Path) -> None:
         writer = _store.StoreWriter(work)
@@ -174,10 +201,13 @@ class Manifest(SourceConfig):
 class ManifestSource(Source):
     """The kept rows of a manifest, with the files that some columns name."""
 
-    def __init__(self, store: Source, files: tuple[str, ...], root: Path) -> None:
+    def __init__(
+        self, store: Source, files: tuple[str, ...], root: Path, windows: Mapping[str, Window] = MappingProxyType({})
+    ) -> None:
         self.values = {**store.values, **dict.fromkeys(files, BYTES)}
         self._store = store
         self._files = files
+        self._windows = windows
         self._root = os.path.abspath(root)
 
     def __len__(self) -> int:
@@ -187,19 +217,28 @@ class ManifestSource(Source):
         return self._store.key(index)
 
     def read(self, index: int, names: Collection[str]) -> dict[str, Any]:
-        values = self._store.read(index, names)
+        cuts = {name: cut for name, cut in self._windows.items() if name in names}
+        columns = {column for cut in cuts.values() for column in (cut.offset, cut.duration) if column is not None}
+        held = self._store.read(index, {*names, *columns})
+        values = {name: held[name] for name in names}
         for name in self._files:
             if name in values:
-                values[name] = self._file(name, values[name])
+                values[name] = self._file(name, values[name], cuts.get(name), held)
         return values
 
     def fingerprint(self) -> str:
-        return digest(self._store.fingerprint(), self._files, state_of_all(self._named()) if self._files else "")
+        cuts = {name: cut.model_dump() for name, cut in self._windows.items()}
+        what = (self._files, cuts) if cuts else (self._files,)
+        return digest(self._store.fingerprint(), *what, state_of_all(self._named()) if self._files else "")
 
-    def _file(self, name: str, value: Any) -> bytes | None:
+    def _file(self, name: str, value: Any, cut: Window | None, row: Mapping[str, Any]) -> bytes | None:
         if value is None or value == "":
             return None
-        return read_file(self._inside(name, value), value)
+        path = self._inside(name, value)
+        if cut is None:
+            return read_file(path, value)
+        offset, duration = (None if column is None else row[column] for column in (cut.offset, cut.duration))
+        return window(path, offset, duration, value)
 
     def _inside(self, name: str, value: Any) -> str:
         """The path of a file; a link inside of `root` is its owner's choice, a name that leaves it is not."""

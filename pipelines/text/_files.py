@@ -1,14 +1,16 @@
-"""Vocabulary and model files: read once for each state of the file, and checked to be what they should be."""
+"""Vocabulary and model files: read once for each state of the file, checked, and written as a whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.errors import SpecError
+from pipelines.errors import OutputError, SpecError
 
 T = TypeVar("T")
 
@@ -61,3 +63,35 @@ def _vocabulary(path: Path) -> tuple[str, ...]:
             raise SpecError(f"{path} is not {meant}: lines {lines[token]} and {number} are both {token[:40]!r}")
         lines[token] = number
     return tokens
+
+
+def lines(tokens: Iterable[str]) -> bytes:
+    """The content of a vocabulary file."""
+    return "".join(f"{token}\n" for token in tokens).encode()
+
+
+def write(contents: Mapping[Path, bytes]) -> None:
+    """Put each content at its path, as a whole or not at all; of several files, none is there until all are.
+
+    Old files of a set go before the first new one comes, so that a set is never half old and half new.
+    """
+    parts: dict[Path, str] = {}
+    path = Path()
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, parts[path] = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(parts[path], 0o644)  # mkstemp makes files that only their owner reads
+        for path in list(contents)[1:]:
+            path.unlink(missing_ok=True)
+        for path in contents:
+            os.replace(parts[path], path)
+            del parts[path]
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        for part in parts.values():
+            with suppress(OSError):
+                os.unlink(part)

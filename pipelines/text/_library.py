@@ -7,10 +7,15 @@ TensorFlow. The steps give the same ids without them, through the libraries of t
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 INSTEAD = {"torchtext": "tokenizers", "tensorflow_text": "tokenizers", "keras_nlp": "tensorflow"}
 """Each companion library of the text steps, and what gives the same values where it cannot be loaded."""
+
+_missed: ContextVar[list[str] | None] = ContextVar("missed", default=None)
 
 
 @cache
@@ -27,4 +32,19 @@ def why_not(library: str) -> str | None:
 
 def usable(*libraries: str) -> bool:
     """Whether all of `libraries` can be used here."""
-    return all(why_not(library) is None for library in libraries)
+    lacking = [library for library in libraries if why_not(library) is not None]
+    told = _missed.get()
+    if told is not None:
+        told += lacking
+    return not lacking
+
+
+@contextmanager
+def missed() -> Iterator[list[str]]:
+    """Collects the libraries that steps, bound meanwhile, ask for and have to do without."""
+    lacking: list[str] = []
+    token = _missed.set(lacking)
+    try:
+        yield lacking
+    finally:
+        _missed.reset(token)

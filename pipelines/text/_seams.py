@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from pipelines.errors import SpecError, nearest
 from pipelines.spec import Axis, Spec
 from pipelines.step import Kernel
+from pipelines.text._files import vocabulary
 
 TOKENS = Spec("text", (Axis("token"),))
+TokenOrId = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
 
 
 def ids(count: int, length: int | None = None) -> Spec:
@@ -36,6 +42,22 @@ def need_sequence(x: Spec) -> None:
     x.need(("int64", "text"), last=("token",))
     if not x.is_numeric:
         x.need(exactly=("token",))
+
+
+def id_or_token(token: int | str, x: Spec, names: Path | None) -> int | str:
+    """What `token` is in a sequence of `x`: itself among tokens, among ids its id, by the vocabulary file `names`."""
+    if isinstance(token, str) and not x.is_numeric:
+        return token
+    if isinstance(token, int):
+        if not x.is_numeric or (x.range and token > x.range[1]):
+            raise SpecError(f"the id {token} cannot be added to {x}")
+        return token
+    if names is None:
+        raise SpecError(f"expected an id to add to {x}, got the token {token!r}; name its vocabulary, or give its id")
+    known = vocabulary(names)
+    if token not in known:
+        raise SpecError(f"{token!r} is not in {names}{nearest(token, known[:1000])}")
+    return known.index(token)
 
 
 def filled(sequence: Any, count: Any, value: int | str | None) -> Any:

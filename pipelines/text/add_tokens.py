@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from typing_extensions import Self
 
-from pipelines.errors import SpecError, nearest
 from pipelines.spec import Axis, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step
-from pipelines.text._files import vocabulary
-from pipelines.text._seams import TOKENS, filled, ids, need_sequence
+from pipelines.text._seams import TOKENS, TokenOrId, filled, id_or_token, ids, need_sequence
 
 _WORDPIECE = str(Path(__file__).parent / "_example" / "wordpiece.txt")
-TokenOrId = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
 
 
 class AddTokens(Step):
@@ -55,20 +52,7 @@ class AddTokens(Step):
 
     def _value(self, token: int | str | None, x: Spec) -> int | str | None:
         """What is put into a sequence of `x` for `begin` or `end`."""
-        if token is None or (isinstance(token, str) and not x.is_numeric):
-            return token
-        if isinstance(token, int):
-            if not x.is_numeric or (x.range and token > x.range[1]):
-                raise SpecError(f"the id {token} cannot be added to {x}")
-            return token
-        if self.vocabulary is None:
-            raise SpecError(
-                f"expected an id to add to {x}, got the token {token!r}; name its vocabulary, or give its id"
-            )
-        known = vocabulary(self.vocabulary)
-        if token not in known:
-            raise SpecError(f"{token!r} is not in {self.vocabulary}{nearest(token, known[:1000])}")
-        return known.index(token)
+        return None if token is None else id_or_token(token, x, self.vocabulary)
 
     def out_spec(self, x: Spec) -> Spec:
         need_sequence(x)

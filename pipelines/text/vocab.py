@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,11 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from pipelines.errors import OutputError, RecordError, SpecError, UserError
+from pipelines.errors import RecordError, SpecError, UserError
 from pipelines.spec import Spec
 from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel
 from pipelines.text import _library
-from pipelines.text._files import vocabulary
+from pipelines.text._files import lines, vocabulary, write
 from pipelines.text._seams import TOKENS, ids
 
 _FILE = str(Path(__file__).parent / "_example" / "words.txt")
@@ -85,7 +83,7 @@ class Vocab(Fitted):
         if self.size is not None and self.size < len(first):
             raise UserError(f"size={self.size} must be >= {len(first)}, the number of special tokens")
         tokens = (first + kept)[: self.size]
-        _write(self.file, "".join(f"{token}\n" for token in tokens))
+        write({self.file: lines(tokens)})
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
@@ -132,20 +130,3 @@ class Vocab(Fitted):
 
 def _fits_on_a_line(token: str) -> bool:
     return bool(token) and not {"\n", "\r", "\0"} & set(token)
-
-
-def _write(path: Path, text: str) -> None:
-    """Put `text` at `path` as a whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            os.chmod(part, 0o644)  # mkstemp makes files that only their owner reads
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error

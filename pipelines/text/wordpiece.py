@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from pydantic import Field
 
 from pipelines.errors import SpecError
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow
-from pipelines.text import _library
+from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow
+from pipelines.text import _library, _train
 from pipelines.text._characters import WHITESPACE, character_class, settled
-from pipelines.text._files import vocabulary
+from pipelines.text._files import lines, vocabulary, write
 from pipelines.text._pieces import Ids, by_pieces
 from pipelines.text._seams import ids, routed
 
@@ -24,7 +25,7 @@ _PUNCTUATION = r"!-/:-@\[-`{-~"  # ASCII; BERT makes each a word of its own, wha
 _LONGEST_WORD = 100  # characters; BERT gives the unknown token for a longer one
 
 
-class Wordpiece(Step):
+class Wordpiece(Fitted):
     """BERT's WordPiece ids of a text, from a vocabulary file.
 
     Takes  text
@@ -35,9 +36,13 @@ class Wordpiece(Step):
     (one token a line, ids from 0) holds, from left to right; a word with no such pieces, or of more
     than 100 characters, is `unknown`. `strip_accents` left out follows `lower`, as in BERT.
     Nothing is added at the ends (text.add_tokens does). `unknown`, [SEP], [CLS], [PAD] and [MASK] in
-    the raw text become their ids where the vocabulary holds them.
+    the raw text become their ids where the vocabulary holds them. A vocabulary that is not there yet is learnt
+    by `pipelines fit` as `train` says: its `special` tokens (`unknown` first where it is not one of them), the
+    characters that occur at least `minimum_count` times (2), within words and at their start, then the pieces
+    that do, `size` tokens in all at most. The same texts give the same file.
 
-    Source: Devlin et al. 2018; equals tokenizers.BertWordPieceTokenizer on every text. torchtext
+    Source: Devlin et al. 2018; equals tokenizers.BertWordPieceTokenizer on every text, and learns by its
+    WordPieceTrainer, whose result hangs on chance where the characters within words are not named. torchtext
     BERTTokenizer and tensorflow_text FastBertTokenizer differ from it on controls, new or invisible
     characters and NFKC folds, so they get only texts of settled characters, tokenizers the others.
     """
@@ -46,6 +51,7 @@ class Wordpiece(Step):
     lower: bool = True
     strip_accents: bool | None = None
     unknown: str = Field(default="[UNK]", min_length=1)
+    train: _train.PairTraining | None = None
 
     agreement = Identical("each text takes a path that is proved equal on its characters")
     batches = False
@@ -58,8 +64,19 @@ class Wordpiece(Step):
     def files(self) -> tuple[Path, ...]:
         return (self.vocabulary,)
 
+    @property
+    def learns(self) -> bool:
+        return self.train is not None
+
+    def fit(self, values: Iterable[str]) -> None:
+        assert self.train is not None, "fit asks `learns` first"
+        tokens = _train.wordpiece(values, self.train, self.unknown, self.lower, self.strip_accents)
+        write({self.vocabulary: lines(tokens)})
+
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
+        if self.train is not None and not self.vocabulary.exists():
+            raise _train.not_yet(self.vocabulary)
         tokens = vocabulary(self.vocabulary)
         if self.unknown not in tokens:
             raise SpecError(f"{self.vocabulary} is no WordPiece vocabulary with the unknown token {self.unknown!r}")

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
-from contract.harness import Bound, Case, Result
+from contract.harness import Bound, Case, Result, numbers
 from contract.values import RATES, Record, edge_values
 from ruamel.yaml import YAML
 
@@ -65,9 +65,10 @@ def check_described(cls: type[Step]) -> None:
         raise AssertionError("no examples")
     if not cls.agreement.why:
         raise AssertionError("the agreement gives no reason (why)")
-    steps = [cls.model_validate(dict(e.params)) for e in cls.examples]
+    steps = [Case(cls, number).step for number in numbers(cls)]
     for name, info in cls.model_fields.items():
-        unused = set(choices(info.annotation)) - {getattr(step, name) for step in steps}
+        tried = [getattr(step, name) for step in steps] + [e.params.get(name) for e in cls.examples if e.needs]
+        unused = [choice for choice in choices(info.annotation) if choice not in tried]
         if unused:
             raise AssertionError(f"no example has {name} of {', '.join(sorted(map(repr, unused)))}")
 
@@ -82,8 +83,9 @@ def choices(annotation: Any) -> Iterator[Any]:
 
 
 def check_bindings_exist(cls: type[Step]) -> None:
-    """Both bindings are written, and are called the same way."""
-    for name in ("bind_torch", "bind_tensorflow", "out_spec"):
+    """The binding in each framework that the step runs in is written, and both are called the same way."""
+    known = {f for number in numbers(cls) for f in Case(cls, number).step.frameworks} or set(FRAMEWORKS)
+    for name in (*(f"bind_{framework}" for framework in sorted(known)), "out_spec"):
         if getattr(cls, name) is getattr(Step, name):
             raise AssertionError(f"{name} is missing")
     torch, tensorflow = (list(inspect.signature(getattr(cls, f"bind_{f}")).parameters) for f in FRAMEWORKS)
@@ -94,13 +96,17 @@ def check_bindings_exist(cls: type[Step]) -> None:
 def check_refuses(case: Case) -> None:
     """A spec that the step cannot take is refused with SpecError and nothing else."""
     refused = 0
-    for spec in SPECS:
+    tried: list[tuple[Spec, ...]] = [(spec,) * len(case.specs) for spec in SPECS]
+    if case.cls.joins:  # and another number of values, or one of them of another kind
+        tried += [case.specs[:-1], (*case.specs, case.specs[0]), *((*case.specs[:-1], spec) for spec in SPECS)]
+    for specs in tried:
         try:
-            case.step.out_spec(spec)
+            case.step.out_spec(*specs)
         except SpecError:
             refused += 1
         except Exception as error:
-            raise AssertionError(f"out_spec of {spec} raised {error!r}, expected SpecError") from error
+            shown = " and ".join(map(str, specs))
+            raise AssertionError(f"out_spec of {shown} raised {error!r}, expected SpecError") from error
     if not refused:
         raise AssertionError("out_spec takes anything: text, files, sounds and pictures")
 
@@ -124,7 +130,8 @@ def check_truth(case: Case, framework: str) -> None:
     for i, record in enumerate(case.records):
         result = bound.run(record)
         truthful(bound, result, f"record {i}")
-        if isinstance(record.value, np.ndarray) and isinstance(result.value, np.ndarray):
+        given = record.value if case.cls.joins else (record.value,)
+        if all(isinstance(value, np.ndarray) for value in (*given, result.value)):
             finite = np.isfinite(result.value)
             if not finite.all():
                 raise AssertionError(f"record {i}: {np.mean(~finite):.2%} of the values are not finite")
@@ -183,7 +190,7 @@ def check_edges(case: Case) -> None:
     rng = case.rng("edges")
     torch, tensorflow = case.both()
     draw = case.records[0].draw
-    for what, value in edge_values(case.spec, rng):
+    for what, value in _edges(case, rng):
         record = Record(value, RATES[0], draw)
         a, b = torch.attempt(record), tensorflow.attempt(record)
         for error, framework in ((a, "torch"), (b, "tensorflow")):
@@ -197,6 +204,19 @@ def check_edges(case: Case) -> None:
         truthful(torch, a, f"{what}, torch")
         truthful(tensorflow, b, f"{what}, tensorflow")
         compare(a, b, case.agreement, f"{what}, torch against tensorflow")
+
+
+def _edges(case: Case, rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
+    """Edge values of a case; of a step that joins, each value in turn and then all of them at once."""
+    if not case.cls.joins:
+        yield from edge_values(case.specs[0], rng)
+        return
+    usual = case.records[0].value
+    every = [list(edge_values(spec, rng)) for spec in case.specs]
+    for n, edges in enumerate(every):
+        yield from ((f"value {n}: {what}", (*usual[:n], value, *usual[n + 1 :])) for what, value in edges)
+    for edges in zip(*every, strict=False):
+        yield "; ".join(what for what, _ in edges), tuple(value for _, value in edges)
 
 
 # 6. the input stays as it was
@@ -271,7 +291,7 @@ def check_chance(case: Case) -> None:
 
 def check_chance_matters(cls: type[Step]) -> None:
     """In at least one example of a random step the draw changes the result."""
-    random = [case for case in (Case(cls, n) for n in range(len(cls.examples))) if case.step.variates()]
+    random = [case for case in (Case(cls, n) for n in numbers(cls)) if case.step.variates()]
     for case in random:
         bound, rng, record = case.bound("torch"), case.rng("matters"), case.records[0]
         results = [bound.run(Record(record.value, draw=rng.random(case.step.variates()))).value for _ in range(8)]
@@ -286,13 +306,14 @@ def check_chance_matters(cls: type[Step]) -> None:
 
 def check_graph(case: Case) -> None:
     """In a tf.data graph with open dimensions the sizes of out_spec are known and values equal the eager ones."""
+    if "tensorflow" not in case.step.frameworks:
+        return
     import tensorflow as tf
 
     bound = case.bound("tensorflow")
     fed = [tuple(bound.arguments(record)) for record in case.records]
-    dtype = tf.as_dtype(bound.spec.dtype) if bound.spec.is_numeric else tf.string
-    value = tf.TensorSpec(bound.spec.shape, dtype)
-    signature = (value, *(tf.TensorSpec(a.shape, a.dtype) for a in fed[0][1:]))
+    values = [tf.TensorSpec(s.shape, tf.as_dtype(s.dtype) if s.is_numeric else tf.string) for s in bound.specs]
+    signature = (*values, *(tf.TensorSpec(a.shape, a.dtype) for a in fed[0][len(values) :]))
     dataset = tf.data.Dataset.from_generator(lambda: iter(fed), output_signature=signature)
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -12,6 +12,7 @@ import pytest
 from contract import checks
 from contract.harness import Case
 
+from pipelines.errors import SpecError
 from pipelines.spec import FRAMEWORKS, PER_RECORD, TEXT, Axis, Spec, picture, waveform
 from pipelines.step import Close, Example, HostStep, Identical, Kernel, Step
 
@@ -365,6 +366,81 @@ class FreezesChanceInGraph(Dim):
         return kernel
 
 
+class Chain(Step):
+    """A right step on two values: one sound after the other."""
+
+    joins = True
+    agreement = Identical("samples are moved")
+    examples: ClassVar[tuple[Example, ...]] = (
+        Example((waveform(8000), waveform(8000))),
+        Example((waveform(8000, time=5), waveform(8000))),
+    )
+
+    def out_spec(self, *x: Spec) -> Spec:
+        if len(x) != 2:
+            raise SpecError(f"expected two values, got {len(x)}")
+        for spec in x:
+            spec.need(("float32",), exactly=("time",))
+        return waveform(8000)
+
+    def bind_torch(self, *x: Spec) -> Kernel:
+        import torch
+
+        return lambda a, b: torch.cat([a, b], -1)
+
+    def bind_tensorflow(self, *x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        return lambda a, b: tf.concat([a, b], -1)
+
+
+class ChainsTheOtherWay(Chain):
+    def bind_tensorflow(self, *x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        return lambda a, b: tf.concat([b, a], -1)
+
+
+class ChainsInGraphOnly(Chain):
+    def bind_tensorflow(self, *x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        return lambda a, b: tf.concat([a, a if tf.executing_eagerly() else b], -1)
+
+
+class ChainsTwoAlone(Chain):
+    """Has no sentence for another number of values."""
+
+    def out_spec(self, a: Spec, b: Spec) -> Spec:  # type: ignore[override]  # which is what is wrong with it
+        return super().out_spec(a, b)
+
+
+class ChainsFromTheFirstRow(Chain):
+    def bind_torch(self, *x: Spec) -> Kernel:
+        import torch
+
+        return lambda a, b: torch.cat([a, b.reshape(-1, b.shape[-1])[0].expand(*a.shape[:-1], -1)], -1)
+
+
+class ChangesTheSecond(Chain):
+    def bind_torch(self, *x: Spec) -> Kernel:
+        import torch
+
+        return lambda a, b: torch.cat([a, b.mul_(0.5)], -1)
+
+
+class TensorflowRefusesAnEmptySecond(Chain):
+    def bind_tensorflow(self, *x: Spec) -> Kernel:
+        import tensorflow as tf
+
+        return lambda a, b: tf.concat([a, b + 0 * b[0]], -1)
+
+
+class ChainsLyingSize(Chain):
+    def out_spec(self, *x: Spec) -> Spec:
+        return super().out_spec(*x).but(axes=x[0].axes)
+
+
 Check = Callable[[Case], None]
 
 
@@ -395,7 +471,7 @@ ALL: tuple[Check, ...] = (
 )
 
 
-@pytest.mark.parametrize("cls", [Halve, Dim])
+@pytest.mark.parametrize("cls", [Halve, Dim, Chain])
 def test_right_steps_pass_every_check(cls: type[Step]) -> None:
     for number in range(len(cls.examples)):
         for check in ALL:
@@ -435,6 +511,12 @@ def test_right_steps_pass_every_check(cls: type[Step]) -> None:
         (IgnoresTheDraw, matters, "eight equal results"),
         (LosesSizesInGraph, checks.check_graph, "in a graph: expected"),
         (FreezesChanceInGraph, checks.check_graph, "graph against eager"),
+        (ChainsTheOtherWay, checks.check_agreement, "of the values differ"),
+        (ChainsInGraphOnly, checks.check_graph, "graph against eager"),
+        (ChainsTwoAlone, checks.check_refuses, "TypeError"),
+        (ChainsFromTheFirstRow, batch, "row 1 against the record alone"),
+        (ChangesTheSecond, unmutated, "changed its argument"),
+        (TensorflowRefusesAnEmptySecond, checks.check_edges, "value 1: time of size 0: torch gives .* tensorflow"),
     ],
 )
 def test_a_wrong_step_is_caught(cls: type[Step], check: Check, says: str) -> None:
@@ -453,6 +535,11 @@ def test_a_wrong_step_is_caught(cls: type[Step], check: Check, says: str) -> Non
 def test_a_step_that_raises_is_caught(cls: type[Step], check: Check, error: type[Exception]) -> None:
     with pytest.raises(error):
         check(Case(cls, 0))
+
+
+def test_a_joining_step_that_lies_about_a_size_is_caught() -> None:
+    with pytest.raises(AssertionError, match="expected float32"):
+        checks.check_truth(Case(ChainsLyingSize, 1), "torch")
 
 
 def test_a_step_without_examples_or_bindings_is_caught() -> None:

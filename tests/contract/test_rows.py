@@ -16,7 +16,7 @@ from pipelines.step import Kernel
 def rows_kernel(case: Case) -> Kernel | None:
     if case.step.variates() or case.step.joins or "torch" not in case.step.frameworks:
         return None
-    return case.step.bind_torch_rows(case.spec)
+    return case.step.bind_torch_rows(case.specs[0])
 
 
 CASES = [case for case in cases() if rows_kernel(case) is not None]
@@ -48,7 +48,7 @@ def test_many_records_at_once_are_each_alone(case: Case) -> None:
 
 def test_some_steps_have_such_kernels() -> None:
     assert {case.cls.step_name() for case in CASES} >= {"audio.resample", "audio.fit", "text.pad", "text.add_tokens"}
-    assert any(case.spec.rate_hz == PER_RECORD for case in CASES)
+    assert any(case.specs[0].rate_hz == PER_RECORD for case in CASES)
 
 
 def test_a_wrong_kernel_is_caught() -> None:

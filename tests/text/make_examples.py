@@ -11,8 +11,10 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import sentencepiece
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers.pre_tokenizers import Split
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "text" / "_example"
 TEXT = (
@@ -59,6 +61,39 @@ def bpe() -> None:
     write("vocab.bpe", "".join(f"{line}\n" for line in ("#version: 0.2", *merges)))
 
 
+def clip() -> None:
+    """A byte-level BPE in the files of CLIP: bytes, bytes at a word's end, merges, two special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (ord(c) > 0xFF, ord(c)))
+    ends = [f"{c}</w>" for c in alphabet]
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    cut = Split(Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, bytes_])
+    trainer = trainers.BpeTrainer(
+        vocab_size=800,
+        special_tokens=[*alphabet, *ends],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+    joined = [m.replace(" ", "") for m in merges]
+    tokens = dict.fromkeys([*alphabet, *ends, *joined, "<|startoftext|>", "<|endoftext|>"])
+    write("clip_encoder.json", json.dumps({token: i for i, token in enumerate(tokens)}) + "\n")
+    write("clip_vocab.bpe", "".join(f"{line}\n" for line in ("#version: 0.2", *merges)))
+
+
+def vectors() -> None:
+    """Word vectors in the forms of GloVe and of fastText."""
+    words = ["a", "red", "circle", "Größe", "世", "##ing", ". .", "the"]
+    rng = np.random.default_rng(0)
+    lines = [" ".join([word, *(f"{v:.5g}" for v in rng.normal(size=5))]) for word in words]
+    write("vectors.txt", "".join(f"{line}\n" for line in lines))
+    write("vectors.vec", "".join(f"{line} \n" for line in (f"{len(words)} 5", *lines)))
+
+
 def sentencepiece_model() -> None:
     """A unigram model that falls back to bytes."""
     held = io.BytesIO()
@@ -84,5 +119,7 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     wordpiece()
     bpe()
+    clip()
+    vectors()
     sentencepiece_model()
     tokens()

@@ -18,7 +18,7 @@ from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Kernel
-from pipelines.text import Bpe, _library
+from pipelines.text import Bpe, ClipBpe, _library
 
 EXAMPLE = Bpe.examples[0].params
 
@@ -33,21 +33,12 @@ def gpt2(files: Path) -> tuple[Path, Path]:
     return files / "gpt2_bpe_encoder.json", files / "gpt2_bpe_vocab.bpe"
 
 
-def test_real_texts(
-    framework: str, files: Path, run: Run, naughty: list[str], udhr: list[str], news: list[str], articles: list[str]
-) -> None:
-    encoder, merges = gpt2(files)
-    texts = [*naughty, *udhr[::2], *news[:2000], *articles[:2000], *HARD]
-    found = run(framework, Bpe(encoder=encoder, merges=merges), texts)
-    assert different(texts, found, oracle(encoder, merges, texts)) == []
-
-
 @cache
-def bound(framework: str, hidden: bool) -> Kernel:
+def bound(framework: str, hidden: bool, cls: type[Bpe] | type[ClipBpe] = Bpe) -> Kernel:
     with pytest.MonkeyPatch.context() as patch:
         if hidden:
             patch.setattr(_library, "why_not", no_library)
-        kernel: Kernel = Bpe(**EXAMPLE).bind(framework, TEXT)
+        kernel: Kernel = cls(**cls.examples[0].params).bind(framework, TEXT)
         return kernel
 
 
@@ -60,6 +51,18 @@ def test_any_text(framework: str, texts: list[str]) -> None:
         kernel = bound(framework, hidden)
         found = [to_numpy(kernel(to_native(t, TEXT, framework)), ids).tolist() for t in texts]
         assert different(texts, found, expected) == []
+
+
+@given(texts=TEXTS)
+@settings(max_examples=40, deadline=None)
+def test_any_text_by_clip(framework: str, texts: list[str]) -> None:
+    """With torchtext, and by the tokenizers library on the whole text."""
+    step, ids = ClipBpe(**ClipBpe.examples[0].params), Spec("int64")
+    whole = step._tokenizers()
+    for hidden in (False, True):
+        kernel = bound(framework, hidden, ClipBpe)
+        found = [to_numpy(kernel(to_native(t, TEXT, framework)), ids).tolist() for t in texts]
+        assert different(texts, found, [whole(text) for text in texts]) == []
 
 
 def test_without_companion_libraries(
@@ -114,3 +117,7 @@ def test_merges_of_other_models_are_refused(files: Path) -> None:
         Bpe(encoder=files / "clip_encoder.json", merges=files / "clip_vocab.bpe").out_spec(TEXT)
     with pytest.raises(SpecError, match="lacks 127 of the 256 bytes"):
         Bpe(encoder=files / "openai-gpt-vocab.json", merges=files / "openai-gpt-merges.txt").out_spec(TEXT)
+    with pytest.raises(SpecError, match=r"is not a CLIP encoder .*lacks 256 of the 512 bytes, alone and before </w>"):
+        ClipBpe(encoder=gpt2(files)[0], merges=gpt2(files)[1]).out_spec(TEXT)
+    with pytest.raises(SpecError, match="does not belong to"):
+        ClipBpe(encoder=ClipBpe.examples[0].params["encoder"], merges=files / "clip_vocab.bpe").out_spec(TEXT)

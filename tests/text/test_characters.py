@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from text.texts import TEXT_OPS
 
+from pipelines.text import ClipBpe
 from pipelines.text._characters import WHITESPACE, character_class, settled
+from pipelines.text.clip_bpe import _plain as clip_plain
 
 LETTERS = sorted(settled())
 TEXTS = [f"a{c}B {c}" for c in LETTERS]
@@ -100,3 +102,11 @@ def test_no_invisible_new_or_combining_character_is_settled() -> None:
     assert not settled() & set(" \t\n\r\0\x0b\x7f\x85\xa0\xad\u200b\u2028\u3000\u0301\ufeff\ufffd\u0378²½")
     assert set("abcABC019.,'\"ÄßéжЖ中あ—“€") <= settled()
     assert set("ß²…") & settled(folds=True) == set()
+
+
+def test_torchtext_cuts_and_lowers_clips_characters_as_tokenizers_does() -> None:
+    step = ClipBpe(**ClipBpe.examples[0].params)
+    with_torchtext, whole = step._host(step._torchtext(), step._tokenizers()), step._tokenizers()
+    texts = [f"a{c}B {c}{c}1's" for c in sorted(clip_plain())]
+    assert [text for text in texts if with_torchtext(text) != whole(text)] == []
+    assert settled() - clip_plain() == set("\u0374\u037e\u0387\u03a3<")  # three change in NFC

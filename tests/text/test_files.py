@@ -10,20 +10,23 @@ import pytest
 from pipelines.errors import SpecError
 from pipelines.spec import TEXT
 from pipelines.step import Step
-from pipelines.text import AddTokens, Bpe, Sentencepiece, Vocab, Wordpiece
+from pipelines.text import AddTokens, Bpe, ClipBpe, Sentencepiece, Vectors, Vocab, Wordpiece
 from pipelines.text._files import vocabulary
 from pipelines.text._seams import TOKENS, ids
 
-GOOD = Bpe.examples[0].params
+GOOD, CLIP = Bpe.examples[0].params, ClipBpe.examples[0].params
 STEPS: dict[str, tuple[Callable[[Path], Step], str]] = {
     "wordpiece": (lambda path: Wordpiece(vocabulary=path), "vocabulary"),
     "vocab": (lambda path: Vocab(file=path), "vocabulary"),
     "add_tokens": (lambda path: AddTokens(begin="a", vocabulary=path), "vocabulary"),
     "bpe encoder": (lambda path: Bpe(encoder=path, merges=GOOD["merges"]), "GPT-2 encoder"),
     "bpe merges": (lambda path: Bpe(encoder=GOOD["encoder"], merges=path), "list of byte-level merges"),
+    "clip encoder": (lambda path: ClipBpe(encoder=path, merges=CLIP["merges"]), "CLIP encoder"),
+    "clip merges": (lambda path: ClipBpe(encoder=CLIP["encoder"], merges=path), "list of CLIP merges"),
+    "vectors": (lambda path: Vectors(file=path), "file of word vectors"),
     "sentencepiece": (lambda path: Sentencepiece(model=path), "SentencePiece model"),
 }
-SPECS = {"vocab": TOKENS, "add_tokens": ids(10)}
+SPECS = {"vocab": TOKENS, "add_tokens": ids(10), "vectors": TOKENS}
 BAD = {
     "empty": b"",
     "blank": b" \n \n",

@@ -9,7 +9,7 @@ import pytest
 from text.texts import TEXT_OPS, no_library
 
 from pipelines.spec import TEXT
-from pipelines.text import Bpe, Wordpiece, _library
+from pipelines.text import Bpe, ClipBpe, Wordpiece, _library
 
 
 def test_a_library_that_is_missing_or_fails_to_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,10 +39,11 @@ def test_every_companion_library_works_in_the_full_stack() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "cls"), [("torch", Wordpiece), ("torch", Bpe), *[("tensorflow", Wordpiece)] * TEXT_OPS]
+    ("engine", "cls"),
+    [("torch", Wordpiece), ("torch", Bpe), ("torch", ClipBpe), *[("tensorflow", Wordpiece)] * TEXT_OPS],
 )
 def test_the_companion_library_is_what_runs(
-    engine: str, cls: type[Wordpiece] | type[Bpe], monkeypatch: pytest.MonkeyPatch
+    engine: str, cls: type[Wordpiece] | type[Bpe] | type[ClipBpe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the library in place the base library is never asked for a plain text; without it, it is."""
     asked: list[str] = []

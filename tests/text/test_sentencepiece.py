@@ -14,9 +14,7 @@ from pipelines.spec import TEXT
 from pipelines.text import Sentencepiece
 
 
-@pytest.mark.parametrize(
-    "model", ["t5_tokenizer_base.model", "spm_example.model", "test_model.model", "test_ja_model.model"]
-)
+@pytest.mark.parametrize("model", ["spm_example.model", "test_model.model", "test_ja_model.model"])
 def test_real_texts(
     framework: str, data: Path, run: Run, naughty: list[str], udhr: list[str], news: list[str], model: str
 ) -> None:

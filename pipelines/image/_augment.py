@@ -1,0 +1,104 @@
+"""What rand_augment and auto_augment share: the operations by name, how strong each is, and how they are done.
+
+Every operation is one of the steps of their own, or made of the same functions. How strong one is goes from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.image import _colour, _warp
+from pipelines.image._levels import Values, need_levels, need_values
+from pipelines.image._maths import Maths, tensorflow_maths, torch_maths
+from pipelines.image._moves import moved, way_back
+from pipelines.spec import Spec
+from pipelines.step import Identical, Kernel, Step
+
+MOVES = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+LEVELS = {
+    "brightness": _colour.brightness,
+    "color": _colour.saturation,
+    "contrast": _colour.contrast,
+    "sharpness": _colour.sharpness,
+    "posterize": _colour.posterize,
+    "solarize": _colour.solarize,
+    "autocontrast": _colour.autocontrast,
+    "equalize": _colour.equalize,
+    "invert": _colour.invert,
+}
+NAMES = ("identity", *MOVES, *LEVELS)
+NUMBERS = 6
+"""Numbers that an operation is handed: a way back, or an amount and zeros."""
+
+
+class AugmentStep(Step):
+    """A step that does some of the operations, other ones for each record."""
+
+    fill: Values = 0.0
+
+    agreement = Identical("the same float32 operations in the same order; pixels are looked up at float64 positions")
+
+    def chosen(self, draw: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], ...]:
+        """Operations int64[..., n], as places in NAMES, their strengths in [0, 1] and their signs, float64[..., n]."""
+        raise NotImplementedError(f"{type(self).__name__}.chosen")
+
+    @property
+    def count(self) -> int:
+        """How many operations are done."""
+        raise NotImplementedError(f"{type(self).__name__}.count")
+
+    def out_spec(self, x: Spec) -> Spec:
+        need_levels(x)
+        need_values(x, "fill", self.fill)
+        return x
+
+    def plan(self, height: float, width: float, bound: float, draw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What is done to each record, float64[..., n, 1 + NUMBERS]; both frameworks ask here."""
+        which, strength, sign = self.chosen(draw)
+        signed = strength * sign
+
+        def only(name: str, values: Any) -> Any:
+            return np.where(which == NAMES.index(name), values, 0)
+
+        slants = [only(name, 0.3 * signed) for name in ("shear_x", "shear_y")]  # about the top left corner
+        right = only("translate_x", np.trunc(150 / 331 * width * signed)) - slants[0] * (height / 2)
+        down = only("translate_y", np.trunc(150 / 331 * height * signed)) - slants[1] * (width / 2)
+        angles = (np.degrees(np.arctan(slant)) for slant in slants)
+        numbers = way_back(only("rotate", 30 * signed), (right, down), 1.0, *angles)
+        amount = 1 + 0.9 * signed
+        amount = np.where(which == NAMES.index("posterize"), 2.0 ** (8 - np.rint(4 * strength)), amount)
+        amount = np.where(which == NAMES.index("solarize"), bound * (1 - strength), amount)
+        place = np.maximum(which - len(MOVES) + 1, np.minimum(which, 1))  # all moves are one operation
+        other = np.concatenate([amount[..., None], np.zeros((*amount.shape, NUMBERS - 1))], -1)
+        return np.concatenate([place[..., None], np.where((place == 1)[..., None], numbers, other)], -1)
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        return self._bound(torch_maths(), x, _warp.bind_torch(x, "nearest", self.fill))
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        return self._bound(tensorflow_maths(), x, _warp.bind_tensorflow(x, "nearest", self.fill))
+
+    def _bound(self, m: Maths, x: Spec, warp: Kernel) -> Kernel:
+        bound, out = need_levels(x), self.out_spec(x)
+
+        def change(operation: Any, pictures: Any, numbers: Any) -> Any:
+            levels = m.to(pictures, "float32")
+            return m.round(operation(m, levels, m.rows(numbers[..., 0], levels), bound), x.dtype)
+
+        operations: list[Kernel] = [
+            lambda pictures, numbers: pictures,
+            lambda pictures, numbers: moved(m, warp, pictures, numbers),
+            *(partial(change, operation) for operation in LEVELS.values()),
+        ]
+
+        def kernel(pictures: Any, draw: Any) -> Any:
+            m.need_pixels(pictures)
+            height, width = (m.size(pictures, axis) for axis in (m.height, m.width))
+            plan = m.asked(self.plan, [*draw.shape[:-1], self.count, 1 + NUMBERS], height, width, bound, draw)
+            return m.shaped(m.choose(operations, pictures, plan), out)
+
+        return kernel

@@ -1,0 +1,184 @@
+"""The random steps of audio: what each draw does, against other libraries; nothing when serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+from pydantic import ValidationError
+
+from pipelines.audio import Gain, Noise, PitchShift, Reverb, Shift, SpecAugment, TimeStretch
+from pipelines.draw import normals
+from pipelines.errors import SpecError
+from pipelines.native import to_native, to_numpy
+from pipelines.spec import Axis, Spec, waveform
+from pipelines.step import Step
+
+MONO = waveform(16000)
+FOLDER = Path(__file__).parents[2] / "pipelines" / "audio" / "_example"
+LEVELS = Spec("float32", (Axis("band", 40), Axis("frame")))
+
+
+def drawn(step: Step, value: Any, draw: Any, framework: str, spec: Spec = MONO) -> Any:
+    variates = Spec("float64", (Axis("variate"),))
+    given = [to_native(value, spec, framework), to_native(np.array(draw, np.float64), variates, framework)]
+    return to_numpy(step.bind(framework, spec)(*given), step.out_spec(spec))
+
+
+@pytest.fixture
+def sound(rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    return np.asarray(rng.normal(0, 0.2, 8001), np.float32)
+
+
+STEPS = [
+    Gain(), Shift(seconds=(0, 0.1)), Noise(), Noise(folder=FOLDER, snr_db=0), Reverb(responses=FOLDER),
+    TimeStretch(), PitchShift(semitones=5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.step_name())
+def test_serving_changes_nothing(step: Step, framework: str, sound: Any) -> None:
+    np.testing.assert_array_equal(drawn(step, sound, step.serving, framework), sound)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.step_name())
+def test_probability_is_the_share_that_changes(step: Step, sound: Any) -> None:
+    rare = step.model_copy(update={"probability": 0.25})
+    draw = np.full(step.variates(), 0.7)
+    for chance, changes in ((0.0, True), (0.2499, True), (0.25, False), (1 - 2.0**-32, False)):
+        draw[0] = chance
+        found = drawn(rare, sound[:2000], draw, "torch")
+        assert (found.shape != (2000,) or not np.array_equal(found, sound[:2000])) == changes
+
+
+def test_gain(framework: str, sound: Any) -> None:
+    found = drawn(Gain(db=(-10, 10)), sound, (0, 0.8), framework)
+    np.testing.assert_allclose(found, sound * 10 ** (6 / 20), rtol=3e-7)
+    assert np.abs(drawn(Gain(db=40, clip=True), sound, (0, 0), framework)).max() == 1
+
+
+def test_shift(framework: str, sound: Any) -> None:
+    later = drawn(Shift(seconds=(-0.1, 0.1)), sound, (0, 0.75), framework)
+    np.testing.assert_array_equal(later, np.concatenate([np.zeros(800, np.float32), sound[:-800]]))
+    wrapped = drawn(Shift(share=(-1, 1), wrap=True), sound, (0, 0.25), framework)
+    np.testing.assert_array_equal(wrapped, np.roll(sound, -4000))  # floor(-0.5 * 8001 + 0.5)
+    assert not drawn(Shift(share=1.0), sound, (0, 0), framework).any()
+
+
+@pytest.mark.parametrize("folder", [None, FOLDER])
+@pytest.mark.parametrize("snr_db", [-5.0, 20.0])
+def test_noise_stands_as_far_below_as_asked(folder: Any, snr_db: float, framework: str, sound: Any) -> None:
+    found = drawn(Noise(folder=folder, snr_db=snr_db), sound, (0, 0, 0.3, 0.6), framework)
+    added = found.astype(np.float64) - sound
+    reached = 10 * np.log10(np.sum(sound.astype(np.float64) ** 2) / np.sum(added**2))
+    assert reached == pytest.approx(snr_db, abs=1e-4)  # float32 rounding of the sum
+
+
+def test_noise_is_torchaudios(framework: str, sound: Any) -> None:
+    import torch
+    from torchaudio.functional import add_noise
+
+    noise = normals(np.array([0.3, 0.6]), len(sound))
+    expected = add_noise(torch.from_numpy(sound).double(), torch.from_numpy(noise), torch.tensor(7.0))
+    found = drawn(Noise(snr_db=(5, 9)), sound, (0, 0.5, 0.3, 0.6), framework)
+    np.testing.assert_allclose(found, expected, atol=2e-7)
+
+
+def test_noise_from_a_folder_is_repeated_and_brought_to_the_rate(framework: str, sound: Any) -> None:
+    """The second sound has 1200 samples at 8 kHz: 2400 at 16 kHz, which are over three times in the waveform."""
+    found = drawn(Noise(folder=FOLDER, snr_db=0), sound, (0, 0, 0.99, 0.5), framework) - sound
+    np.testing.assert_allclose(found[:2400], found[2400:4800], atol=1e-6)
+    room, _ = soundfile.read(FOLDER / "room.wav")
+    theirs = scipy.signal.resample_poly(room, 2, 1)
+    np.testing.assert_allclose(np.corrcoef(np.roll(found[:2400], 1200), theirs)[0, 1], 1, atol=2e-2)  # other filters
+
+
+def test_silence_gets_no_noise(framework: str) -> None:
+    assert not drawn(Noise(), np.zeros(50, np.float32), (0, 0.5, 0.1, 0.2), framework).any()
+
+
+def test_reverb_is_a_convolution(framework: str, sound: Any) -> None:
+    response, rate_hz = soundfile.read(FOLDER / "room.wav")
+    assert rate_hz == 8000
+    response = response[np.abs(response).argmax() :]
+    expected = scipy.signal.fftconvolve(sound.astype(np.float64), response / np.sqrt(np.sum(response**2)))[: len(sound)]
+    step = Reverb(responses=FOLDER / "room.wav")
+    np.testing.assert_allclose(drawn(step, sound, (0, 0.4), framework, waveform(8000)), expected, atol=2e-7)
+
+
+def test_spec_augment_masks(framework: str, rng: np.random.Generator) -> None:
+    levels = rng.normal(size=(40, 90)).astype(np.float32)
+    step = SpecAugment(frequency_masks=1, frequency_width=9, time_masks=1, time_width=50, time_share=0.1, value=-7)
+    draw = np.zeros(40)
+    draw[:4] = 0.55, 0.5, 0.99, 0.25  # floor(5.5) bands from floor(0.5 * 36); floor(9.9) frames from floor(0.25 * 82)
+    expected = levels.copy()
+    expected[18:23] = -7
+    expected[:, 20:29] = -7
+    np.testing.assert_array_equal(drawn(step, levels, draw, framework, LEVELS), expected)
+    np.testing.assert_array_equal(drawn(SpecAugment(), levels, SpecAugment.serving, framework, LEVELS), levels)
+    mean = drawn(step.model_copy(update={"value": "mean"}), levels, draw, framework, LEVELS)
+    np.testing.assert_allclose(mean[20], levels.astype(np.float64).mean(), atol=1e-7)
+
+
+def test_spec_augment_places_are_even(rng: np.random.Generator) -> None:
+    """Every width comes as often as any other: u in steps of 1/10 gives each of 0 to 9 once."""
+    step = SpecAugment(frequency_masks=1, frequency_width=9, time_masks=0, value=9)
+    widths = []
+    for u in np.arange(10) / 10 + 0.05:
+        found = drawn(step, np.zeros((40, 3), np.float32), [u, 0.3, *[0] * 38], "torch", LEVELS)
+        widths.append(int((found[:, 0] == 9).sum()))
+    assert widths == list(range(10))
+
+
+@pytest.mark.parametrize("rate", [0.7, 1.0, 1.3, 2.0])
+def test_time_stretch_is_librosas(rate: float, framework: str) -> None:
+    sound = (np.sin(2 * np.pi * 440 * np.arange(16000) / 16000) * np.hanning(16000)).astype(np.float32)
+    found = drawn(TimeStretch(rate=rate), sound, (0, 0), framework)
+    expected = librosa.effects.time_stretch(sound.astype(np.float64), rate=rate, n_fft=1024, hop_length=256)
+    assert len(found) == len(expected)
+    inside = slice(1024, -1024)  # librosa cuts the last frames off otherwise
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-6)
+
+
+@pytest.mark.parametrize("semitones", [-7, 3, 12])
+def test_pitch_shift_moves_a_tone(semitones: int, framework: str) -> None:
+    sound = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
+    found = drawn(PitchShift(semitones=semitones), sound, (0, 0), framework)
+    assert found.shape == sound.shape
+    spectrum = np.abs(np.fft.rfft(found[2000:14000] * np.hanning(12000), 1 << 18))
+    hertz = spectrum.argmax() * 16000 / (1 << 18)
+    assert 1200 * abs(np.log2(hertz / (440 * 2 ** (semitones / 12)))) < 3  # cents
+
+
+@pytest.mark.parametrize("make", [lambda path: Noise(folder=path), lambda path: Reverb(responses=path)])
+def test_folders_without_sounds_are_told_before_anything_runs(make: Any, tmp_path: Path) -> None:
+    for path, says in ((tmp_path, "it holds no file that ends in"), (tmp_path / "none", "there is none")):
+        with pytest.raises(SpecError, match=says):
+            make(path).out_spec(MONO)
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(SpecError, match=r"a\.wav cannot be read"):
+        make(tmp_path).out_spec(MONO)
+    with pytest.raises(SpecError, match="rate"):
+        make(FOLDER).out_spec(waveform(None))
+
+
+@pytest.mark.parametrize(
+    ("step", "params", "says"),
+    [
+        (Gain, {"db": [3, 1]}, "expected the smaller number first"),
+        (Shift, {}, "expected seconds or share, got neither"),
+        (Shift, {"share": 1.5}, "expected a part of the length"),
+        (TimeStretch, {"rate": 0}, r"expected numbers in \[0.1, 10\]"),
+        (TimeStretch, {"hop": 600}, "hop=600 must be <= 512"),
+        (PitchShift, {"semitones": 40}, r"expected numbers in \[-36, 36\]"),
+        (Noise, {"probability": 2}, "less than or equal to 1"),
+    ],
+)
+def test_faults(step: type[Step], params: Any, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        step.model_validate(params)

@@ -1,0 +1,174 @@
+"""audio.normalize, pre_emphasis, mu_law, channels, delta, inverse_stft and trim_silence against other libraries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipelines.audio import Channels, Delta, InverseStft, MuLaw, Normalize, PreEmphasis, Stft, TrimSilence
+from pipelines.errors import SpecError, UserError
+from pipelines.spec import PER_RECORD, Axis, Spec, waveform
+
+MONO = waveform(16000)
+BANDS = Spec("float32", (Axis("band", 5), Axis("frame")))
+
+
+@pytest.fixture
+def sound(rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    return np.asarray(rng.normal(0, 0.2, 4001), np.float32)
+
+
+def test_peak_and_rms(framework: str, run: Any, sound: Any) -> None:
+    assert np.abs(run(Normalize(db=-6), MONO, sound, framework)).max() == pytest.approx(10**-0.3, rel=2e-7)
+    found = run(Normalize(mode="rms"), MONO, sound, framework).astype(np.float64)
+    assert np.sqrt(np.mean(found**2)) == pytest.approx(0.1, rel=2e-7)
+    for mode in ("peak", "rms"):
+        assert not run(Normalize(mode=mode), MONO, np.zeros(9, np.float32), framework).any()
+    stereo = np.stack([sound, sound / 4])
+    found = run(Normalize(), waveform(16000, 2), stereo, framework)
+    np.testing.assert_allclose(found[1], found[0] / 4, rtol=3e-7)  # one factor for the record
+
+
+def test_bands_are_learnt_from_all_frames(framework: str, run: Any, tmp_path: Path, rng: np.random.Generator) -> None:
+    values = [(rng.normal(7, 3, (5, n)) * np.arange(5)[:, None]).astype(np.float32) for n in (1, 40, 0, 333)]
+    step = Normalize(mode="bands", file=tmp_path / "bands.json")
+    assert not step.is_fitted()
+    with pytest.raises(SpecError, match="make it with: pipelines fit"):
+        step.out_spec(BANDS)
+    step.fit(values)
+    every = np.concatenate(values, 1).astype(np.float64)
+    held = json.loads((tmp_path / "bands.json").read_text())
+    np.testing.assert_allclose(held["mean"], every.mean(1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(held["deviation"], [1.0, *every.std(1)[1:]], rtol=1e-12)  # the first band never changes
+    found = np.concatenate([run(step, BANDS, value, framework) for value in values], 1).astype(np.float64)
+    np.testing.assert_allclose(found[1:].mean(1), 0, atol=1e-6)
+    np.testing.assert_allclose(found[1:].std(1), 1, atol=1e-6)
+    with pytest.raises(SpecError, match="expected the 5 bands"):
+        step.out_spec(Spec("float32", (Axis("band", 6), Axis("frame"))))
+    with pytest.raises(UserError, match="no record has a frame"):
+        step.fit([values[2]])
+    (tmp_path / "bands.json").write_text("[1]")
+    with pytest.raises(SpecError, match="does not hold the mean"):
+        step.out_spec(BANDS)
+
+
+def test_pre_emphasis_is_librosas(framework: str, run: Any, sound: Any) -> None:
+    expected = librosa.effects.preemphasis(sound.astype(np.float64), coef=0.97, zi=[0.0])
+    np.testing.assert_allclose(run(PreEmphasis(), MONO, sound, framework), expected, atol=1.2e-7)  # two float32 steps
+
+
+def test_mu_law_is_torchaudios_and_librosas(framework: str, run: Any, sound: Any) -> None:
+    import torch
+    from torchaudio.functional import mu_law_decoding, mu_law_encoding
+
+    sound = np.clip(sound * 3, -1, 1)
+    classes = run(MuLaw(), MONO, sound, framework)
+    theirs = mu_law_encoding(torch.from_numpy(sound), 256).numpy()
+    assert np.mean(classes != theirs) <= 1e-3  # theirs is float32, off by a class at the edge of one
+    assert np.abs(classes - theirs).max() <= 1
+    np.testing.assert_array_equal(
+        classes, np.floor((librosa.mu_compress(sound.astype(np.float64), quantize=False) + 1) / 2 * 255 + 0.5)
+    )
+    spec = MuLaw().out_spec(MONO)
+    back = run(MuLaw(direction="decode"), spec, classes, framework)
+    np.testing.assert_allclose(back, mu_law_decoding(torch.from_numpy(classes), 256), atol=3e-7)  # float32 powers
+    assert np.abs(back - sound).max() < 0.025  # half a class of 256, where it is widest
+    np.testing.assert_array_equal(run(MuLaw(), MONO, back, framework), classes)
+    with pytest.raises(SpecError, match=r"expected classes in \[0, 15\]"):
+        MuLaw(direction="decode", classes=16).out_spec(spec)
+
+
+def test_channels(framework: str, run: Any, rng: np.random.Generator, errors: Any) -> None:
+    sound = rng.normal(size=(3, 50)).astype(np.float32)
+    three, several = waveform(8000, 3), waveform(8000).but(axes=(Axis("channel"), Axis("time")))
+    np.testing.assert_allclose(run(Channels(count=1), three, sound, framework), librosa.to_mono(sound), atol=2e-7)
+    np.testing.assert_array_equal(run(Channels(pick=2), three, sound, framework), sound[2])
+    np.testing.assert_array_equal(run(Channels(count=2), several, sound[:1], framework), sound[[0, 0]])
+    with pytest.raises(SpecError, match="expected 1 or 2 channels, got 3"):
+        Channels(count=2).out_spec(three)
+    for step in (Channels(count=2), Channels(pick=3)):
+        with pytest.raises(errors):
+            run(step, several, sound, framework)
+    with pytest.raises(ValidationError, match="expected count or pick, got both"):
+        Channels(count=1, pick=0)
+
+
+def test_delta_is_torchaudios_and_librosas(framework: str, run: Any, rng: np.random.Generator) -> None:
+    features = rng.normal(size=(13, 60)).astype(np.float32)
+    spec = Spec("float32", (Axis("band", 13), Axis("frame")))
+    found = run(Delta(width=9), spec, features, framework)
+    assert found.shape == (26, 60)
+    np.testing.assert_array_equal(found[:13], features)
+    inside = librosa.feature.delta(features.astype(np.float64), width=9)[:, 4:-4]  # its ends are fitted lines
+    np.testing.assert_allclose(found[13:, 4:-4], inside, atol=1e-6)
+    twice = run(Delta(width=5, order=2), spec, features, framework)
+    once = run(Delta(width=5, keep=False), spec, features, framework)
+    np.testing.assert_allclose(twice[26:], run(Delta(width=5, keep=False), spec, once, framework), atol=1e-6)
+    with pytest.raises(ValidationError, match="width=4 must be odd"):
+        Delta(width=4)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"n_fft": 512, "win": 400, "hop": 100, "window": "hamming"}, {"n_fft": 64, "hop": 16}]
+)
+def test_inverse_stft_is_librosas_and_the_inverse(params: Any, framework: str, run: Any, sound: Any) -> None:
+    forward = Stft(**params)
+    backward = InverseStft(**params, rate_hz=16000)
+    spectrum = run(forward, MONO, sound, framework)
+    found = run(backward, forward.out_spec(MONO), spectrum, framework)
+    np.testing.assert_allclose(found, sound[: len(found)], atol=1e-6)  # two float32 transforms
+    changed = (spectrum * np.linspace(0.5, 2, spectrum.shape[1])).astype(np.complex64)  # no waveform has just these
+    expected = librosa.istft(
+        changed.astype(np.complex128),
+        hop_length=forward.hop,
+        win_length=forward.win,
+        n_fft=forward.n_fft,
+        window=forward.window,
+    )
+    found = run(backward, forward.out_spec(MONO), changed, framework)
+    inside = slice(forward.n_fft, -forward.n_fft)  # at the ends the sum of the windows is small
+    np.testing.assert_allclose(found[inside], expected[: len(found)][inside], atol=2e-6)
+    assert backward.out_spec(forward.out_spec(MONO)).rate_hz == 16000
+    with pytest.raises(SpecError, match="bins for n_fft"):
+        backward.out_spec(Spec("complex64", (Axis("bin", 7), Axis("frame"))))
+    with pytest.raises(ValidationError, match="centre: expected true"):
+        InverseStft(centre=False)
+
+
+@pytest.mark.parametrize("where", ["both", "start", "end"])
+@pytest.mark.parametrize("channels", [None, 2])
+def test_trim_is_librosas(where: Any, channels: Any, framework: str, run: Any, rng: np.random.Generator) -> None:
+    for first, last, time in ((3000, 9000, 12000), (0, 5000, 5001), (700, 7777, 7777), (5, 9, 300)):
+        sound = rng.normal(0, 1e-4, (*[channels] * bool(channels), time)).astype(np.float32)
+        sound[..., first:last] += rng.normal(0, 0.1, last - first).astype(np.float32)
+        step = TrimSilence(floor_db=-40, frame=512, hop=128, where=where)
+        found = run(step, waveform(16000, channels), sound, framework)
+        _, (begin, end) = librosa.effects.trim(sound, top_db=40, frame_length=512, hop_length=128)
+        begin, end = 0 if where == "end" else begin, time if where == "start" else end
+        np.testing.assert_array_equal(found, sound[..., begin:end])
+
+
+def test_silence_fails(framework: str, run: Any, errors: Any) -> None:
+    with pytest.raises(errors, match="silent"):
+        run(TrimSilence(), MONO, np.zeros(5000, np.float32), framework)
+    found, rate = run(TrimSilence(), waveform(PER_RECORD), np.ones(5000, np.float32), framework, 8000)
+    assert (found.shape, rate) == ((5000,), 8000)
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"mode": "bands"}, "file: expected with mode: bands"),
+        ({"file": "x.json"}, "file: expected with mode: bands"),
+        ({"mode": "bands", "file": "x.json", "db": 1}, "db: expected only with"),
+    ],
+)
+def test_normalize_faults(params: Any, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Normalize.model_validate(params)

@@ -1,0 +1,177 @@
+"""Steps that cut a text into characters, words and matches: against Python, Unicode's own tests and RE2's copies."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from pydantic import ValidationError
+from text.texts import HARD, TEXTS, Run, different, no_library
+
+from pipelines.native import to_native, to_numpy
+from pipelines.spec import TEXT
+from pipelines.step import Step
+from pipelines.text import Characters, CodePoints, Regex, Whitespace, _library
+from pipelines.text._characters import WHITESPACE, settled
+from pipelines.text.whitespace import BLANKS
+
+# patterns that mean the same in `re` with its ASCII flag, where no text has other characters
+PATTERNS = (
+    r"\w+",
+    r"\w+|[^\w\s]",
+    r"[A-Z][a-z]*",
+    r"(?i)a+|b",
+    r"\d{1,3}",
+    r"(a|ab)(c|bcd)?",
+    r"\b\w",
+    r"[^a-e]+?x",
+    r"x*y",
+)
+
+
+def test_unicodes_own_grapheme_tests(framework: str, data: Path, run: Run) -> None:
+    lines = (data / "golden_unicode" / "GraphemeBreakTest.txt").read_text(encoding="utf-8").splitlines()
+    cuts = [line.partition("#")[0].strip("÷ \t") for line in lines if line.startswith("÷")]
+    expected = [
+        ["".join(chr(int(c, 16)) for c in re.findall("[0-9A-F]+", part)) for part in cut.split("÷")] for cut in cuts
+    ]
+    assert len(expected) == 602
+    texts = ["".join(parts) for parts in expected]
+    assert different(texts, run(framework, Characters(), texts), expected) == []
+
+
+def test_each_emoji_is_one_character(framework: str, data: Path, run: Run) -> None:
+    lines = (data / "golden_unicode" / "emoji-test.txt").read_text(encoding="utf-8").splitlines()
+    emoji = [
+        "".join(chr(int(c, 16)) for c in line.split(";")[0].split()) for line in lines if ";" in line.split("#")[0]
+    ]
+    assert len(emoji) > 4000
+    assert different(emoji, run(framework, Characters(), emoji), [[e] for e in emoji]) == []
+
+
+def test_each_settled_character_is_one_whatever_stands_beside_it(framework: str, run: Run) -> None:
+    every = sorted(settled() | set(WHITESPACE))
+    texts = [f"{c}a{c}{c}中" for c in every]
+    assert (
+        different(
+            texts, run("torch", Characters(), [t + "\u0301" for t in texts]), [[*t[:-1], "中\u0301"] for t in texts]
+        )
+        == []
+    )
+    assert different(texts, run(framework, Characters(), texts), [list(t) for t in texts]) == []
+
+
+def test_white_space_is_pythons() -> None:
+    assert set(BLANKS) == {chr(c) for c in range(0x110000) if chr(c).isspace()}
+
+
+def test_every_code_point(framework: str, run: Run) -> None:
+    every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    whole = "".join(every)
+    assert run(framework, CodePoints(), [whole]) == [list(map(ord, whole))]
+    words = " ".join(f"a{c}b" for c in every)
+    assert run(framework, Whitespace(), [words]) == [words.split()]
+
+
+@pytest.mark.parametrize("text", ["a\ud800", "\udfff"])
+def test_text_that_is_no_unicode_fails(text: str) -> None:
+    import tensorflow as tf
+
+    with pytest.raises(Exception, match="text that is not valid Unicode"):
+        CodePoints().bind("torch", TEXT)(text)
+    for raw in (text.encode("utf-8", "surrogatepass"), b"\xff", b"a\xc3", b"\xc0\x80"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="text that is not valid Unicode"):
+            CodePoints().bind("tensorflow", TEXT)(tf.constant(raw))
+
+
+@cache
+def bound(framework: str, step: Step) -> Callable[[str], Any]:
+    """The step on one text, read as NumPy."""
+    kernel, out = step.bind(framework, TEXT), step.out_spec(TEXT)
+    return lambda text: to_numpy(kernel(to_native(text, TEXT, framework)), out)
+
+
+@given(texts=TEXTS)
+@settings(max_examples=25, deadline=None)
+def test_any_text(framework: str, texts: list[str]) -> None:
+    white, points, characters = (bound(framework, step) for step in (Whitespace(), CodePoints(), Characters()))
+    for text in texts:
+        assert white(text) == text.split()
+        assert points(text).tolist() == list(map(ord, text))
+        assert "".join(characters(text)) == text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_patterns_mean_what_they_mean_in_python(framework: str, pattern: str) -> None:
+    rng = np.random.default_rng(0)
+    compiled = re.compile(pattern, re.ASCII)
+    for size in (0, 1, 2, *[17] * 20):
+        text = "".join(rng.choice(list("abcdxyzABX019 _-.\t\n'"), size))
+        found = [m.span() for m in compiled.finditer(text)]
+        ends = [0, *(place for span in found for place in span), len(text)]
+        between = [text[i:j] for i, j in zip(ends[::2], ends[1::2], strict=True) if i < j]
+        assert bound(framework, Regex(pattern=pattern))(text) == [text[i:j] for i, j in found]
+        assert bound(framework, Regex(pattern=pattern, mode="split"))(text) == between
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mode"),
+    [
+        (r"\p{L}+|\p{N}+|[^\s\p{L}\p{N}]+", "match"),
+        (r"\p{Lu}|\p{Han}", "split"),
+        (r"(?i)[a-zäöüß]+|ſ", "match"),
+        (".", "match"),
+        (r"\PL", "split"),
+        (r"\s+\S|[[:punct:]]", "match"),
+    ],
+)
+def test_every_copy_of_re2_gives_the_same(
+    framework: str,
+    run: Run,
+    pattern: str,
+    mode: Literal["match", "split"],
+    naughty: list[str],
+    udhr: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = sorted(settled() | set(WHITESPACE))
+    texts = ["".join(every), *naughty[::16], *udhr[::160], *HARD[::9], "a\x01b", "\x01\ue000\0"]
+    step = Regex(pattern=pattern, mode=mode)
+    expected = [step._any_text(text) for text in texts]
+    assert different(texts, run(framework, step, texts), expected) == []
+    monkeypatch.setattr(_library, "why_not", no_library)
+    plain = [text for text in texts[::10] if text]
+    assert run("torch", step, plain) == [step._any_text(text) for text in plain]
+
+
+def test_a_pattern_that_backtracks_for_ever_elsewhere_takes_no_time(framework: str, run: Run) -> None:
+    start = time.perf_counter()
+    for text in ("a" * 30_000, "a" * 30_000 + "é\u0378"):
+        assert run(framework, Regex(pattern=r"(a+)+b|(a|aa)+c"), [text]) == [[]]
+    assert time.perf_counter() - start < 20  # `re` would need longer than the universe is old
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", r"expected a pattern of RE2, got '\(': missing \)"),
+        (r"(?=a)", "invalid perl operator"),
+        (r"(a)\1", "invalid escape sequence"),
+        ("x*", "takes at least one character"),
+        ("^", "takes at least one character"),
+        (r"\C", r"without \\C and without names"),
+        (r"(?P<a>b)", r"without \\C and without names"),
+        ("", "at least 1 character"),
+    ],
+)
+def test_patterns_that_cannot_be_are_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Regex(pattern=pattern)
+    assert Regex(pattern=r"\\C").pattern == r"\\C"  # a backslash and a C
