@@ -47,6 +47,7 @@ def run(
     sets: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run has ended.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, replacing what a run wrote.")] = False,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Random steps do the least they can.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a config: deliver every batch, and write shards where it asks for them."""
@@ -56,7 +57,17 @@ def run(
 
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
-    pipe = load(config, framework=framework, device=device, threads=threads, overrides=tuple(sets or ()), limit=limit)
+    pipe = load(
+        config,
+        framework=framework,
+        device=device,
+        threads=threads,
+        overrides=tuple(sets or ()),
+        rank=0,
+        world=1,
+        limit=limit,
+        evaluate=evaluate,
+    )
     mode: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
     with progress(f"{config.stem} on {pipe.framework}", len(pipe.source) * epochs) as watch:
         try:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipelines.config import Config, read_config, sections
 from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
 from pipelines.grid import Chunk, Failure, Grid
 from pipelines.native import need_framework
-from pipelines.plan import Plan, compile_plan
+from pipelines.plan import Plan, compile_plan, without_batch_chance
 from pipelines.sources._base import Source
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class Pipeline:
         rank: int = 0,
         world: int = 1,
         limit: int | None = None,
+        evaluate: bool = False,
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be in [0, {world}), the number of ranks")
@@ -69,8 +73,12 @@ class Pipeline:
             "rank": rank,
             "world": world,
             "limit": limit,
+            "evaluate": evaluate,
         }
         self.plan, self.source = compile_plan(config, limit)
+        self._evaluates = evaluate
+        if evaluate:
+            self.plan = without_batch_chance(self.plan)
         self.grid = Grid(
             len(self.source),
             config.batch.size,
@@ -83,6 +91,8 @@ class Pipeline:
         self.counts = Counts()
         self.quarantine: list[Failure] = []
         self._sections = sections(config) | {"records": self.source.fingerprint()}
+        if evaluate:
+            self._sections["evaluate"] = "yes"
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
         self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
         fill = config.batch.size if config.batch.fixed or world > 1 else None
@@ -218,7 +228,14 @@ class Pipeline:
         self.counts, self.quarantine = Counts(), []
         if self._cached is not None:
             self._cached[1].share()
-        return self.grid.chunks(epoch, self.plan.streams, position)
+        chunks = self.grid.chunks(epoch, self.plan.streams, position)
+        return map(self._still, chunks) if self._evaluates else chunks
+
+    def _still(self, chunk: Chunk) -> Chunk:
+        """The chunk with the draws that serving has: each random step does the least it can."""
+        steps = {node.stream: node.step for field in self.plan.fields for node in field.nodes if node.stream}
+        rows = (len(chunk.indices), 1)
+        return replace(chunk, draws={name: np.tile(step.serving, rows) for name, step in steps.items()})
 
     def _state_after(self, chunk: Chunk) -> dict[str, Any]:
         return self.state() | {"epoch": chunk.epoch, "position": chunk.stop}
@@ -276,18 +293,23 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     overrides: tuple[str, ...] = (),
-    rank: int = 0,
-    world: int = 1,
+    rank: int | None = None,
+    world: int | None = None,
     limit: int | None = None,
+    evaluate: bool = False,
 ) -> Pipeline:
     """A pipeline from a config file (or a dict of the same form).
 
     `framework` ("torch" or "tensorflow") overrides the config's; `device` is "auto", "cpu", "cuda",
     "cuda:N" or "mps"; `overrides` are "key=value" strings as for `--set`; `limit` keeps the first
-    records only. Raises ConfigError with every fault, MissingLibrary when the framework is absent.
+    records only. `rank` of `world` processes takes its part of each batch; left out, they are what torchrun says in
+    RANK and WORLD_SIZE, or one process. With `evaluate` random steps do the least they can, as in `apply`, and batch
+    steps that draw are left out. Raises ConfigError with every fault, MissingLibrary when the framework is absent.
     """
     read = read_config(config, overrides, framework)
-    return Pipeline(read, device=device, threads=threads, rank=rank, world=world, limit=limit)
+    rank = int(os.environ.get("RANK", 0)) if rank is None else rank
+    world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
+    return Pipeline(read, device=device, threads=threads, rank=rank, world=world, limit=limit, evaluate=evaluate)
 
 
 def _cached(config: Config, plan: Plan, source: Source) -> tuple[Plan, CachedSource] | None:

@@ -144,6 +144,12 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
     return Plan(tuple(fields.values()), read, streams, batch_nodes), source
 
 
+def without_batch_chance(plan: Plan) -> Plan:
+    """The plan as evaluation takes it: of the steps on the batch only those that pack."""
+    kept = tuple(node for node in plan.batch_nodes if node.step.packs)
+    return replace(plan, batch_nodes=kept, streams=Streams(plan.streams.record))
+
+
 def _wrong_framework(config: Config) -> list[Fault]:
     """The steps that do not run in the config's framework."""
     uses = [use for field in config.fields for use in field.steps] + list(config.batch_steps)

@@ -15,6 +15,7 @@ from pipelines.output import Output
 from pipelines.pipeline import Counts, Pipeline
 from pipelines.weights import WeightsStep
 
+
 @dataclass(frozen=True)
 class Summary:
     """What a run did. `seconds` is the time from the first read to the last batch, without imports."""
@@ -134,6 +135,7 @@ def header(pipe: Pipeline, epochs: int) -> dict[str, Any]:
         "sections": state["config"],
         "framework": pipe.framework,
         "epochs": epochs,
+        **({"evaluate": True} if pipe.options["evaluate"] else {}),
         "versions": library_versions(pipe.framework),
         **weights_of(pipe),
     }

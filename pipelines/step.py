@@ -267,7 +267,7 @@ class Fitted(Step):
 
     @property
     def learns(self) -> bool:
-        """Whether `fit` can be asked: a step whose files may come from elsewhere too is told how to learn, or does not."""
+        """Whether `fit` can be asked; a step whose files may come from elsewhere says no if not told how to learn."""
         return True
 
     def is_fitted(self) -> bool:

@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 HEAD = """# Parity
 
 How far each binding is from an independent oracle, how far the two are from each other, and what the step allows
-between them: the largest difference over all records of the step's examples, "of peak" relative to the largest magnitude
-of the record. Made by `.venv/bin/python scripts/parity.py` with {versions}, on {machine}.
+between them: the largest difference over all records of the step's examples, "of peak" relative to the largest
+magnitude of the record. Made by `.venv/bin/python scripts/parity.py` with {versions}, on {machine}.
 The tests hold every number to a stated bound (tests/contract, tests/oracle), and go on to real data.
 
 | step | oracle | torch | TensorFlow | between the two | allowed |

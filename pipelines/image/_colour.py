@@ -1,7 +1,6 @@
 """What each change of levels means, once for the steps of their own and for the automatic augmentations.
 
-A sum of more than two terms is written with a difference, since TensorFlow's graph adds up three and more in an order
-of its own. All take float32 pictures with levels in [0, bound], bound 255 or 1, and give the same, not yet rounded; an amount is
+All take float32 pictures with levels in [0, bound], bound 255 or 1, and give the same, not yet rounded; an amount is
 float32[..., 1, 1, 1], one a record. Pictures have 1 or 3 channels.
 """
 
@@ -78,10 +77,10 @@ def sharpness(m: Maths, levels: Any, amount: Any, bound: float) -> Any:
         last = m.size(levels, axis) - 1
         places = m.places(last + 1, levels)
         before, after = (m.take(smooth, m.clip(places + step, 0, last), axis) for step in (-1, 1))
-        smooth = before + after - smooth * -1.0
+        smooth = (before + after) * 0.5 - smooth * -0.5
         inside = m.along((places > 0) & (places < last), axis)
         inner = inside if inner is None else inner & inside
-    smooth = (smooth - levels * -4.0) * (1 / 13)
+    smooth = smooth * (4 / 13) - levels * (-4 / 13)  # what was summed is a quarter
     return m.where(inner, blend(m, levels, smooth, amount, bound), levels)
 
 

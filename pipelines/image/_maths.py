@@ -1,9 +1,9 @@
 """The few operations that pixel steps are written in, under one name for both frameworks.
 
 What a step means is then written once. All of them are exact or correctly rounded, so a step made of them gives the
-same bits everywhere, but for sums of more than two terms and products of two constants: TensorFlow's graph changes
-their order, and so a + b + c is written a + b - (-1 c). Axes are counted from the end, and a draw's leading axes are
-those of the value.
+same bits everywhere, but for chains of sums and chains of products: TensorFlow's graph changes their order. So no
+three terms are added, but a + b - (-c), with the sign in a constant that is not 1; and no product is multiplied again.
+Axes are counted from the end, and a draw's leading axes are those of the value.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PARTS = ("degrees", "translate_x", "translate_y", "scale", "shear_x", "shear_y")
 class Affine(WarpStep):
     """Turns, moves, scales and slants a picture about its centre, each by a fixed or a random amount.
 
-    Takes  uint8 or float32 [..., height, width, channel]
+    Takes  uint8[..., height, width, channel] or float32
     Gives  the same type and range; what lies at p from the centre comes to R S H p + t: H = [[1, 0], [-tan shear_y, 1]]
            [[1, -tan shear_x], [0, 1]], S = `scale`, R turns counter-clockwise by `degrees`, t = (`translate_x` width,
            `translate_y` height); `fill` outside the picture

@@ -17,7 +17,7 @@ from pipelines.step import Example
 class AutoAugment(AugmentStep):
     """Changes a picture by one of the 25 pairs of operations of a learnt policy.
 
-    Takes  uint8 or float32 in [0, 1], [..., height, width, channel]   1 or 3 channels
+    Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same type and range, after each operation of the pair that its own chance takes; they are those of
            image.rand_augment and invert, with a strength of 0 to 9 of 9 that the policy says
 

@@ -27,7 +27,7 @@ Sigma = Annotated[float, Field(gt=0)]
 class Blur(LevelStep):
     """Blurs a picture with a Gaussian, of a fixed or a random width.
 
-    Takes  uint8 or float32 [..., height, width, channel]
+    Takes  uint8[..., height, width, channel] or float32
     Gives  the same type and range; out[y, x] = sum_ij w[i] w[j] in[y + i, x + j], w[i] = exp(-i^2 / (2 sigma^2)) over
            its sum, i from -(size - 1) / 2 to (size - 1) / 2; outside is the mirror image without the outermost pixel.
            uint8 is computed in float32, height first, and rounded half up once

@@ -23,7 +23,7 @@ OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 class ColorJitter(LevelStep):
     """Changes brightness, contrast, saturation and hue of a picture by random amounts.
 
-    Takes  uint8 or float32 in [0, 1], [..., height, width, channel]   1 or 3 channels
+    Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same; out = f in + (1 - f) other after each of the first three, cut at the ends of the range: other is
            0 for brightness, the mean of the grey picture for contrast, the grey picture for saturation; hue turns by
            a share of the circle, keeping each pixel's largest and smallest channel. uint8 is rounded half up at the

@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Erase(Step):
     """Paints over a random part of a picture, by chance.
 
-    Takes  uint8 or float32 [..., height, width, channel]
+    Takes  uint8[..., height, width, channel] or float32
     Gives  the same type and range; out[y, x] = `value` in the part, in[y, x] outside
 
     The part has a `scale` of the picture's area and a `ratio` of width to height (its logarithm is drawn evenly): the

@@ -15,7 +15,7 @@ from pipelines.step import Example, Identical
 class Grayscale(SometimesStep):
     """Makes a picture grey, always or by chance.
 
-    Takes  uint8 or float32 in [0, 1], [..., height, width, channel]   1 or 3 channels
+    Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same type and range; out = (19595 red + 38470 green + 7471 blue) / 65536 in each channel, uint8
            rounded half up
 

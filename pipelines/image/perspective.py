@@ -19,7 +19,7 @@ CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 class Perspective(WarpStep):
     """Draws the corners of a picture inwards by chance, as if it were seen from aside.
 
-    Takes  uint8 or float32 [..., height, width, channel]
+    Takes  uint8[..., height, width, channel] or float32
     Gives  the same type and range; the picture's corners come to rest u w `distortion` / 2 from the left or right and
            v h `distortion` / 2 from the top or bottom, u and v drawn for each; straight lines stay straight; `fill`
            outside

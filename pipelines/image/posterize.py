@@ -16,7 +16,7 @@ from pipelines.step import Example, Identical
 class Posterize(SometimesStep):
     """Keeps the highest bits of each level, always or by chance.
 
-    Takes  uint8 or float32 in [0, 1], [..., height, width, channel]   1 or 3 channels
+    Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same; with n = 2^bits: uint8 floor(in n / 256) 256 / n; float32 min(floor(in n), n - 1) / n
 
     `probability` is the share of records that are changed; when serving, only a probability of 1 does anything.

@@ -18,7 +18,7 @@ MOST = 8
 class RandAugment(AugmentStep):
     """Changes a picture by some operations drawn from 14, all of one strength.
 
-    Takes  uint8 or float32 in [0, 1], [..., height, width, channel]   1 or 3 channels
+    Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same type and range, after `operations` of: identity; shear_x, shear_y by up to 0.3; translate_x,
            translate_y by up to 150 / 331 of the side, cut off to whole pixels; rotate by up to 30 degrees; brightness,
            color, contrast, sharpness by factors of 1 +- up to 0.9; posterize, from 8 to 4 bits; solarize, from the

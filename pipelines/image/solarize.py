@@ -17,7 +17,7 @@ from pipelines.step import Example, Identical
 class Solarize(SometimesStep):
     """Turns over the levels from a threshold on, always or by chance.
 
-    Takes  uint8 or float32 in [0, 1], [..., height, width, channel]   1 or 3 channels
+    Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same; out[y, x, c] = bound - in[y, x, c] where that is `threshold` or more, else in[y, x, c]; the bound
            is 255 or 1
 

@@ -8,22 +8,30 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipelines.errors import RecordError
 
 
-def read_file(path: str | os.PathLike[str], shown: str) -> bytes:
-    """The bytes of a regular file. `shown` is its name in messages, the same on every machine."""
+def open_file(path: str | os.PathLike[str], shown: str) -> BinaryIO:
+    """A regular file, to read. `shown` is its name in messages, the same on every machine."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
             raise RecordError(f"{shown} is not a regular file")
-        with open(path, "rb") as file:
-            return file.read()
+        return open(path, "rb")
     except OSError as e:
         raise RecordError(f"cannot read {shown}: {e.strerror or e}") from e
     except ValueError as e:  # a NUL in the name
         raise RecordError(f"{shown!r} is not the name of a file") from e
+
+
+def read_file(path: str | os.PathLike[str], shown: str) -> bytes:
+    """The bytes of a regular file."""
+    try:
+        with open_file(path, shown) as file:
+            return file.read()
+    except OSError as e:
+        raise RecordError(f"cannot read {shown}: {e.strerror or e}") from e
 
 
 def digest(*parts: Any) -> str:

@@ -70,10 +70,11 @@ class Manifest(SourceConfig):
     TSV are text unless `types` says int or float; JSONL and Parquet bring their own types (int64, float64, bool,
     text, bytes, lists of numbers as arrays, other lists as JSON text). The columns in `files` hold paths,
     relative to `root` (default: the folder of the manifest), and give the bytes of those files.
-    Of a sound file in `files`, `windows` takes a part, from a column of offsets on and for a column of durations, both in
-    seconds (`windows: {audio: {offset: start, duration: length}}`): only that part is read, and its bytes are those of
-    a WAV file with the same samples, which audio.decode reads as it would the whole (of Ogg and MP3 all before it is
-    decoded as well). An empty cell is the beginning, or all that is left.
+    `windows` takes a part of the sound files of a column in `files`: from the column of offsets on, for the column of
+    durations, both in seconds (`windows: {audio: {offset: start, duration: length}}`). Either may be left out, and an
+    empty cell too is the beginning, or all that is left. The value is then a WAV file of those samples alone, which
+    audio.decode reads as it would the whole: integers of the file's depth, float32 for Ogg, MP3 and others. Nothing
+    else of the file is read, nor checked; only of compressed files other than FLAC all before the part is decoded too.
     Key: the column `key`, or the number of the row, from 0.
     Absent (None): null of JSONL and Parquet, and the empty cell of a column in `files` or of type int or
     float. An empty cell of text is the empty text.

@@ -31,7 +31,8 @@ class Regex(Step):
     alternatives again and again, so a pattern such as (a+)+b may take for ever, and a limit in time would fail
     other records on other machines; what RE2 leaves out for it (look-around, references back) is refused. RE2 is
     called in pyarrow, and where a text has settled characters alone in torchtext and tf.strings.regex_replace,
-    whose copies have other Unicode tables.
+    whose copies have other Unicode tables. pyarrow reads the pattern anew for each text: with classes such as \\p{L}
+    that takes milliseconds, which only texts of other characters, or a Python without torchtext, have to wait for.
     """
 
     pattern: Annotated[str, Field(min_length=1)]

@@ -80,7 +80,7 @@ def test_perspective_is_torchvisions(distortion: float, framework: str, rng: np.
     values = rng.random((40, 50, 3), dtype=np.float32)
     step = Perspective(distortion=distortion, probability=1.0)
     for draw in rng.random((6, step.variates())):
-        corners = step.corners(40, 50, draw) + (25, 20)
+        corners = step.corners(40, 50, draw) + np.array([25, 20])
         edges = [[0, 0], [50, 0], [50, 40], [0, 40]]
         image = torch.from_numpy(values).movedim(-1, 0)
         wanted = F.perspective(image, edges, corners.tolist()).movedim(0, -1).numpy()
@@ -148,12 +148,12 @@ def test_serving_and_chance(framework: str, rng: np.random.Generator, run: Any) 
 
 def test_corners_go_where_they_are_drawn(rng: np.random.Generator) -> None:
     step = Perspective(distortion=0.6, probability=1.0)
-    draws = rng.random((200, step.variates()))
+    draws, middle = rng.random((200, step.variates())), np.array([20, 15])
     for draw in draws:
         motion = step.motion(30, 40, draw)
         corners = np.array([[0, 0, 1], [40, 0, 1], [40, 30, 1], [0, 30, 1.0]]) @ motion.matrix.T
-        np.testing.assert_allclose(corners[:, :2] / corners[:, 2:], step.corners(30, 40, draw) + (20, 15), atol=1e-9)
-    inwards = step.corners(30, 40, draws)[:, 0] + (20, 15)
+        np.testing.assert_allclose(corners[:, :2] / corners[:, 2:], step.corners(30, 40, draw) + middle, atol=1e-9)
+    inwards = step.corners(30, 40, draws)[:, 0] + middle
     assert (inwards >= 0).all()
     assert (inwards <= (12, 9)).all()
     assert inwards.mean(0) == pytest.approx((6, 4.5), abs=0.5)

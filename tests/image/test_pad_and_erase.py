@@ -27,7 +27,7 @@ def test_pad_is_numpys(mode: Any, sides: Any, framework: str, rng: np.random.Gen
     for shape in ((7, 9, 3), (1, 1, 3), (2, 5, 3)):
         values = rng.integers(0, 256, shape, dtype=np.uint8)
         fill = {"constant_values": 9} if mode == "constant" else {}
-        wanted = np.pad(values, ((top, bottom), (left, right), (0, 0)), mode=mode, **fill)  # type: ignore[call-overload]
+        wanted = np.pad(values, ((top, bottom), (left, right), (0, 0)), mode=mode, **fill)
         step = Pad(sides=sides, mode=mode, fill=9 if mode == "constant" else 0)
         np.testing.assert_array_equal(run(step, picture(), values, framework), wanted)
         assert step.out_spec(picture(*shape[:2])).shape == wanted.shape
@@ -37,7 +37,7 @@ def test_pad_to_a_size(framework: str, rng: np.random.Generator, run: Any) -> No
     values = rng.integers(0, 256, (7, 10, 3), dtype=np.uint8)
     corners = {"top_left": (0, 0), "top_right": (0, 5), "bottom_left": (5, 0), "bottom_right": (5, 5), "centre": (2, 2)}
     for place, (top, left) in corners.items():
-        step = Pad(size=(12, 15), place=place, fill=(1, 2, 3))  # type: ignore[arg-type]  # a place
+        step = Pad(size=(12, 15), place=place, fill=(1, 2, 3))
         found = run(step, picture(), values, framework)
         assert found.shape == (12, 15, 3)
         np.testing.assert_array_equal(found[top : top + 7, left : left + 10], values)
@@ -49,7 +49,8 @@ def test_pad_to_a_size(framework: str, rng: np.random.Generator, run: Any) -> No
 def test_centre_is_pillows_expand(framework: str, rng: np.random.Generator, run: Any) -> None:
     values = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
     wanted = ImageOps.expand(Image.fromarray(values), border=4, fill=(7, 8, 9))
-    np.testing.assert_array_equal(run(Pad(size=(16, 20), fill=(7, 8, 9)), picture(), values, framework), wanted)
+    found = run(Pad(size=(16, 20), fill=(7, 8, 9)), picture(), values, framework)
+    np.testing.assert_array_equal(found, np.asarray(wanted))
 
 
 def test_pad_refuses(framework: str, run: Any) -> None:
@@ -64,7 +65,7 @@ def test_pad_refuses(framework: str, run: Any) -> None:
             Pad.model_validate(wrong)
     with pytest.raises(SpecError, match="expected a width of at most 20"):
         Pad(size=20).out_spec(picture(10, 30))
-    with pytest.raises(SpecError, match="2 values|3 values"):
+    with pytest.raises(SpecError, match="expected 3 values of fill"):
         Pad(sides=1, fill=(1, 2)).out_spec(picture())
     with pytest.raises(Exception, match="larger than the size"):
         run(Pad(size=20), picture(), np.zeros((21, 5, 3), np.uint8), framework)
@@ -76,8 +77,9 @@ def test_pad_refuses(framework: str, run: Any) -> None:
 def test_a_part_is_painted_over(shape: Any, framework: str, rng: np.random.Generator, run: Any) -> None:
     values = rng.integers(0, 200, shape, dtype=np.uint8)
     step = Erase(value=(250, 251, 252), probability=0.7)
-    taken = 0
-    for draw in rng.random((20, step.variates())):
+    draws = rng.random((20, step.variates()))
+    draws[:, 0] = np.linspace(0, 0.99, 20)
+    for draw in draws:
         found = run(step, picture(), values, framework, draw)
         top, left, tall, wide = step.boxes(*shape[:2], draw)
         wanted = values.copy()
@@ -86,8 +88,6 @@ def test_a_part_is_painted_over(shape: Any, framework: str, rng: np.random.Gener
         assert (tall * wide > 0) == (draw[0] < 0.7)
         assert 0 <= top <= shape[0] - tall
         assert 0 <= left <= shape[1] - wide
-        taken += tall > 0
-    assert 8 <= taken <= 19
 
 
 def test_parts_have_the_stated_shares_and_ratios(rng: np.random.Generator) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import librosa
 import numpy as np
 import scipy.fft
+import scipy.ndimage
+import scipy.signal
 import soundfile
 from contract.values import Record
 from oracle.base import NoOracle, Oracle
 
+from pipelines.draw import normals
 from pipelines.spec import Spec
 from pipelines.step import Close, Identical
 
@@ -88,6 +92,120 @@ def _mfcc(step: Any, x: Spec, record: Record) -> Any:
     return cosines[..., : step.coefficients, :]
 
 
+def _drawn(amount: Any, variate: float) -> float:
+    low, high = amount if isinstance(amount, tuple) else (amount, amount)
+    return float(low + variate * (high - low))
+
+
+def _is_chosen(step: Any, record: Record) -> bool:
+    return record.draw is not None and bool(record.draw[0] < step.probability)
+
+
+def _channels(step: Any, x: Spec, record: Record) -> Any:
+    sound = record.value if record.value.ndim == 2 else record.value[None]
+    if step.pick is not None:
+        return sound[step.pick]
+    return (
+        librosa.to_mono(sound.astype(np.float64)) if step.count == 1 else np.repeat(sound, step.count // len(sound), 0)
+    )
+
+
+def _delta(step: Any, x: Spec, record: Record) -> Any:
+    half = step.width // 2
+    kernel = np.arange(half, -half - 1, -1) / (2 * np.sum(np.arange(1, half + 1) ** 2))
+
+    def slope(features: Any) -> Any:
+        return scipy.ndimage.convolve1d(features, kernel, -1, mode="nearest")
+
+    parts = [record.value.astype(np.float64), slope(record.value.astype(np.float64))]
+    if step.order == 2:
+        parts.append(slope(parts[1]))
+    return np.concatenate(parts, -2) if step.keep else parts[-1]
+
+
+def _gain(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    louder = record.value.astype(np.float64) * librosa.db_to_amplitude(_drawn(step.db, record.draw[1]))  # type: ignore[index]
+    return louder.clip(-1, 1) if step.clip else louder
+
+
+def _inverse_stft(step: Any, x: Spec, record: Record) -> Any:
+    """torch.istft in float64 with scipy's window: the ends too, where librosa's envelope is another."""
+    import torch
+
+    window = torch.from_numpy(scipy.signal.get_window(WINDOWS[step.window], step.win or step.n_fft))
+    rows = torch.from_numpy(record.value).to(torch.complex128).reshape(-1, *record.value.shape[-2:])
+    length = step.samples or (record.value.shape[-1] - 1) * step.hop
+    made = torch.istft(rows, step.n_fft, step.hop, step.win or step.n_fft, window, True, length=length)
+    return made.reshape(*record.value.shape[:-2], length).numpy()
+
+
+def _mu_law(step: Any, x: Spec, record: Record) -> Any:
+    steps = step.classes - 1
+    if step.direction == "decode":
+        return librosa.mu_expand(2 * record.value / steps - 1, mu=steps, quantize=False)
+    return np.floor(
+        (librosa.mu_compress(record.value.astype(np.float64), mu=steps, quantize=False) + 1) / 2 * steps + 0.5
+    ).astype(np.int64)
+
+
+def _noise(step: Any, x: Spec, record: Record) -> Any:
+    if step.folder is not None:
+        return None
+    sound, draw = record.value.astype(np.float64), record.draw
+    assert draw is not None
+    noise = normals(draw[2:], sound.size).reshape(sound.shape)
+    powers = [np.mean(np.square(v)) for v in (sound, noise)]
+    added = noise * np.sqrt(powers[0] / powers[1] / 10 ** (_drawn(step.snr_db, draw[1]) / 10))
+    return sound + added * _is_chosen(step, record)
+
+
+def _normalize(step: Any, x: Spec, record: Record) -> Any:
+    sound = record.value.astype(np.float64)
+    if step.mode == "bands":
+        held = json.loads(step.file.read_text())
+        return (sound - np.array(held["mean"])[:, None]) / np.array(held["deviation"])[:, None]
+    if not sound.any():
+        return sound
+    if step.mode == "peak":
+        return librosa.util.normalize(sound, axis=None) * 10 ** ((step.db or 0) / 20)
+    return sound / np.sqrt(np.mean(sound**2)) * 10 ** ((-20 if step.db is None else step.db) / 20)
+
+
+def _pre_emphasis(step: Any, x: Spec, record: Record) -> Any:
+    return scipy.signal.lfilter([1, -step.coefficient], [1], record.value.astype(np.float64))
+
+
+def _reverb(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    responses = step.table(int(x.rate_hz))  # type: ignore[arg-type]  # how a file becomes a response: test_chance.py
+    response = responses[int(record.draw[1] * len(responses))]  # type: ignore[index]
+    rows = np.atleast_2d(record.value.astype(np.float64))
+    made = scipy.signal.fftconvolve(rows, response[None], axes=-1)[..., : rows.shape[-1]]
+    return made.reshape(record.value.shape)
+
+
+def _shift(step: Any, x: Spec, record: Record) -> Any:
+    time = record.value.shape[-1]
+    variate = record.draw[1]  # type: ignore[index]
+    scale = float(x.rate_hz) if step.seconds is not None else time  # type: ignore[arg-type]
+    far = int(np.floor(_drawn(step.seconds if step.seconds is not None else step.share, variate) * scale + 0.5))
+    far = far if _is_chosen(step, record) else 0
+    made = np.roll(record.value, far, -1)
+    if not step.wrap:
+        made[..., slice(0, far) if far >= 0 else slice(time + far, time)] = 0
+    return made
+
+
+def _trim(step: Any, x: Spec, record: Record) -> Any:
+    _, (begin, end) = librosa.effects.trim(
+        record.value, top_db=-step.floor_db, frame_length=step.frame, hop_length=step.hop
+    )
+    return record.value[..., 0 if step.where == "end" else begin : None if step.where == "start" else end]
+
+
 FFT = Close(of_peak=1e-6, why="float32 FFT against float64")
 ORACLES: dict[str, Oracle | NoOracle] = {
     "audio.decode": Oracle("soundfile", _decode, Close(of_peak=4e-6, why="MP3 and Vorbis decoders round differently")),
@@ -96,5 +214,24 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "audio.stft": Oracle("librosa, float64", _stft, FFT),
     "audio.mel": Oracle("librosa, float64", _mel, Close(of_peak=2e-6, why="float32 FFT and sums against float64")),
     "audio.decibels": Oracle("librosa, float64", _decibels, Close(absolute=3e-5, why="float32 logarithm")),
+    "audio.channels": Oracle("librosa", _channels, Close(of_peak=1e-7, why="a mean, rounded once")),
+    "audio.delta": Oracle("scipy.ndimage, float64", _delta, Close(of_peak=1e-6, why="float32 sums over the width")),
+    "audio.embed": NoOracle("tests/audio/test_embed.py holds it against torchaudio's own bundle"),
+    "audio.gain": Oracle("librosa, float64", _gain, Close(of_peak=2e-7, why="a factor and a product in float32")),
+    "audio.inverse_stft": Oracle(
+        "torch.istft, float64", _inverse_stft, Close(of_peak=2e-6, why="float32 FFT and sums")
+    ),
+    "audio.mu_law": Oracle(
+        "librosa, float64", _mu_law, Close(absolute=1e-7, why="classes are whole; decoded once rounded")
+    ),
+    "audio.noise": Oracle("NumPy, float64", _noise, Close(of_peak=3e-7, why="three float32 roundings")),
+    "audio.normalize": Oracle("librosa, NumPy, float64", _normalize, Close(of_peak=3e-7, why="two float32 roundings")),
+    "audio.pitch_shift": NoOracle("tests/audio/test_chance.py shifts tones; libraries resample with other filters"),
+    "audio.pre_emphasis": Oracle("scipy, float64", _pre_emphasis, Close(of_peak=1.2e-7, why="two float32 operations")),
+    "audio.reverb": Oracle("scipy, float64", _reverb, Close(of_peak=1.2e-7, why="rounded once to float32")),
+    "audio.shift": Oracle("numpy.roll", _shift, Identical("samples are moved")),
+    "audio.spec_augment": NoOracle("no library draws so; tests/audio/test_chance.py computes masks by hand"),
+    "audio.time_stretch": NoOracle("tests/audio/test_chance.py holds it to librosa within 1e-6, away from the ends"),
+    "audio.trim_silence": Oracle("librosa", _trim, Identical("samples are moved")),
     "audio.mfcc": Oracle("scipy, float64", _mfcc, Close(of_peak=1e-6, why="float32 sum over the bands")),
 }

@@ -11,7 +11,7 @@ from contract.values import Record
 from pipelines.spec import Spec
 from pipelines.step import Agreement, Step
 
-Reference = Callable[[Any, Spec, Record], Any]
+Reference = Callable[[Any, Any, Record], Any]
 """(step, what flows in, the record) to the expected value as NumPy holds it; None where the oracle has no such mode."""
 
 
@@ -31,6 +31,6 @@ class NoOracle:
     why: str
 
 
-def expected(oracle: Oracle, step: Step, spec: Spec, record: Record) -> Any:
+def expected(oracle: Oracle, step: Step, spec: Spec | tuple[Spec, ...], record: Record) -> Any:
     """The oracle's value, or None where it does not go."""
     return oracle.gives(step, spec, record)

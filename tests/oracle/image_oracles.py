@@ -21,12 +21,13 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+WARPED = Levels(1, 0.03, real=5e-4, why="float32 positions, 6e-5 of a pixel between noise 100 levels apart, rounded")
 PIL_LEVELS = Levels(
     1,
     0.3,
     real=3e-4,
-    why="at 13 : 12 one sum in 16 is an exact half, which Pillow's fixed-point weights round otherwise, twice; on photos"
-    " the tests of image.resize ask for less than one value in 200",
+    why="at 13 : 12 one sum in 16 is an exact half, which Pillow's fixed-point weights round otherwise, twice;"
+    " on photos the tests of image.resize ask for less than one value in 200",
 )
 
 
@@ -113,6 +114,78 @@ def _normalize(step: Any, x: Spec, record: Record) -> Any:
     return (levels - np.array(step.mean)) / np.array(step.std)
 
 
+def _is_chosen(step: Any, record: Record) -> bool:
+    return not step.variates() or bool(record.draw[0] < step.probability)  # type: ignore[index]
+
+
+def _pillow_each(values: Any, change: Any) -> Any:
+    return np.stack([np.asarray(change(Image.fromarray(p))) for p in np.moveaxis(values, -1, 0)], -1)
+
+
+def _solarize(step: Any, x: Spec, record: Record) -> Any:
+    if record.value.dtype != np.uint8:
+        return None
+    made = _pillow_each(record.value, lambda image: ImageOps.solarize(image, step.threshold))
+    return made if _is_chosen(step, record) else record.value
+
+
+def _posterize(step: Any, x: Spec, record: Record) -> Any:
+    if record.value.dtype != np.uint8:
+        return None
+    made = _pillow_each(record.value, lambda image: ImageOps.posterize(image, step.bits))
+    return made if _is_chosen(step, record) else record.value
+
+
+def _grayscale(step: Any, x: Spec, record: Record) -> Any:
+    if record.value.dtype != np.uint8 or record.value.shape[-1] != 3:
+        return None
+    grey = np.asarray(Image.fromarray(record.value).convert("L"))[..., None]
+    return np.repeat(grey, step.channels, -1) if _is_chosen(step, record) else record.value
+
+
+def _pad(step: Any, x: Spec, record: Record) -> Any:
+    import torch
+    from torchvision.transforms.v2 import functional as F
+
+    if step.sides is None:
+        return None
+    sides = list(step.sides) if isinstance(step.sides, tuple) else [step.sides]
+    fill = list(step.fill) if isinstance(step.fill, tuple) else step.fill
+    values = torch.from_numpy(record.value).movedim(-1, 0)
+    return F.pad(values, sides, fill if step.mode == "constant" else None, step.mode).movedim(0, -1).numpy()
+
+
+def _blur(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    low, high = step.sigma if isinstance(step.sigma, tuple) else (step.sigma, step.sigma)
+    sigma = low if low == high else low + record.draw[1] * (high - low)  # type: ignore[index]
+    made = record.value.astype(np.float64)
+    for axis, size in enumerate(step.size if isinstance(step.size, tuple) else (step.size, step.size)):
+        weights = np.exp(-(np.arange(-(size // 2), size // 2 + 1) ** 2) / (2 * sigma**2))
+        made = ndimage.correlate1d(made, weights / weights.sum(), axis, mode="mirror")
+    return np.floor(made + 0.5).astype(np.uint8) if record.value.dtype == np.uint8 else made
+
+
+def _warped(step: Any, x: Spec, record: Record) -> Any:
+    """scipy's interpolation of order 1 at the step's own places, which its tests hold to torchvision."""
+    height, width = record.value.shape[:2]
+    draw = record.draw if step.variates() else None
+    back = np.linalg.inv(step.motion(height, width, draw).matrix)
+    if step.method == "nearest" or np.allclose(back, np.eye(3)):
+        return None
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    places = np.stack([columns, rows, np.ones_like(rows)], -1) @ back.T
+    at = [places[..., 1] / places[..., 2] - 0.5, places[..., 0] / places[..., 2] - 0.5]
+    fills = np.broadcast_to(step.fill, record.value.shape[-1:])
+    planes = [
+        ndimage.map_coordinates(p.astype(np.float64), at, order=1, mode="grid-constant", cval=float(f))
+        for p, f in zip(np.moveaxis(record.value, -1, 0), fills, strict=True)
+    ]
+    made = np.stack(planes, -1)
+    return np.floor(made + 0.5).clip(0, 255).astype(np.uint8) if record.value.dtype == np.uint8 else made
+
+
 def _one_hot(step: Any, x: Spec, record: Record) -> Any:
     return np.eye(step.classes, dtype=np.float32)[record.value]
 
@@ -125,11 +198,23 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.rotate": Oracle(
         "scipy.ndimage, float64",
         _rotate,
-        Levels(
-            1, 0.03, real=5e-4, why="float32 positions, 6e-5 of a pixel between noise 100 levels apart, then rounded"
-        ),
+        WARPED,
     ),
     "image.normalize": Oracle("NumPy, float64", _normalize, Close(of_peak=3e-7, why="three float32 operations")),
+    "image.affine": Oracle("scipy.ndimage, float64", _warped, WARPED),
+    "image.auto_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
+    "image.blur": Oracle(
+        "scipy.ndimage, float64", _blur, Levels(1, 0.01, real=1e-6, why="float32 sums; ties of rounding on noise")
+    ),
+    "image.color_jitter": NoOracle("tests/image/test_levels.py holds each change to Pillow and torchvision"),
+    "image.embed": NoOracle("tests/image/test_embed.py holds it to torchvision's and Keras' own models"),
+    "image.erase": NoOracle("no library draws so; tests/image/test_pad_and_erase.py computes parts by hand"),
+    "image.grayscale": Oracle("Pillow", _grayscale, MOVED),
+    "image.pad": Oracle("torchvision", _pad, MOVED),
+    "image.perspective": Oracle("scipy.ndimage, float64", _warped, WARPED),
+    "image.posterize": Oracle("Pillow", _posterize, MOVED),
+    "image.rand_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
+    "image.solarize": Oracle("Pillow", _solarize, MOVED),
     "label.boxes": NoOracle("tests/image/test_follows.py and test_labels.py hold it against torchvision"),
     "label.index": Oracle("list.index", lambda step, x, record: step.classes.index(record.value), MOVED),
     "label.one_hot": Oracle("numpy.eye", _one_hot, MOVED),

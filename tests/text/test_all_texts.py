@@ -13,17 +13,9 @@ from typing import Any
 
 import pytest
 import sentencepiece
+from oracle.text_oracles import clip_tokenizer
 from text.texts import HARD, Run, different
-from tokenizers import (
-    BertWordPieceTokenizer,
-    ByteLevelBPETokenizer,
-    Regex,
-    Tokenizer,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
+from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Regex, pre_tokenizers
 
 from pipelines.step import Step
 from pipelines.text import BasicEnglish, Bpe, Characters, ClipBpe, Sentencepiece, Whitespace, Wordpiece
@@ -76,28 +68,6 @@ def texts(
     return tuple(dict.fromkeys(text for text in every if not re.search("[\ud800-\udfff]", text)))
 
 
-def clip(encoder: Path, merges: Path) -> Tokenizer:
-    """CLIP's tokenizer as Transformers sets it up: with begin and end, which the test takes off."""
-    ids = json.loads(encoder.read_text(encoding="utf-8"))
-    pairs = [(a, b) for a, b in map(str.split, merges.read_text(encoding="utf-8").splitlines()[1:])]
-    unknown = "<|endoftext|>"
-    model = models.BPE(
-        vocab=ids, merges=pairs, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=unknown
-    )
-    made = Tokenizer(model)
-    made.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    cut = Regex(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""")
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(cut, behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    first, last = ("<|startoftext|>", 49406), ("<|endoftext|>", 49407)
-    made.post_processor = processors.RobertaProcessing(last, first, trim_offsets=False, add_prefix_space=False)
-    made.add_special_tokens([first[0], last[0]])
-    return made
-
-
 Expected = Callable[[list[str]], list[Any]]
 
 
@@ -117,7 +87,7 @@ def case(name: str, files: Path) -> tuple[Step, Expected]:
         return Bpe(encoder=pair[0], merges=pair[1]), lambda texts: [e.ids for e in library.encode_batch(texts)]
     if name == "clip_bpe":
         pair = files / "clip_encoder.json", files / "clip_vocab.bpe"
-        made = clip(*pair)
+        made = clip_tokenizer(*pair)
         return ClipBpe(encoder=pair[0], merges=pair[1]), lambda texts: [e.ids[1:-1] for e in made.encode_batch(texts)]
     if name == "sentencepiece":
         model = files / "t5_tokenizer_base.model"

@@ -1,0 +1,127 @@
+"""Trains a small classifier on a config, with keras.Model.fit; a script to copy.
+
+python scripts/train_keras.py configs/train_digits.yaml --epochs 10 --output out/digits.weights.h5
+
+--resume goes on after the last whole epoch. --evaluate FOLDER tells the accuracy on finished features
+(`pipelines run CONFIG --evaluate --output FOLDER`), whichever framework made them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+
+import pipelines
+from pipelines.errors import PipelineError
+
+
+def classifier(spec: pipelines.Spec, classes: int) -> keras.Model:
+    """Class scores of a picture, of a spectrogram, or of token ids; 0 is padding."""
+    given = keras.Input(spec.shape, dtype=spec.dtype)
+    if spec.dtype == "int64":
+        size = int((spec.range or (0, 50_000))[1]) + 1
+        x = keras.layers.Embedding(size, 64, mask_zero=True)(given)
+        x = keras.layers.GlobalAveragePooling1D()(x)
+        return keras.Model(given, keras.layers.Dense(classes)(x))
+    x = given if spec.is_picture else keras.layers.Reshape((*spec.shape, 1))(given)
+    x = keras.layers.BatchNormalization()(x)
+    for filters in (16, 32, 64):
+        x = keras.layers.Conv2D(filters, 3, padding="same")(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        x = keras.layers.MaxPooling2D()(x)
+    return keras.Model(given, keras.layers.Dense(classes)(keras.layers.Flatten()(x)))
+
+
+def features_of(pipe: pipelines.Pipeline, label: str) -> tuple[str, int]:
+    """The field to learn from, and the number of classes."""
+    specs = pipe.plan.specs
+    name = next(name for name, spec in specs.items() if name != label and spec.is_numeric and spec.axes)
+    return name, int((specs[label].range or (0, 9))[1]) + 1
+
+
+def accuracy(model: keras.Model, folder: Path, name: str, label: str) -> float:
+    """The share of the records in `folder` that the model gets right."""
+    fields = {field: {"from": field} for field in (name, label)}
+    source = {"shards": {"path": str(folder)}}
+    pipe = pipelines.load({"framework": "tensorflow", "source": source, "fields": fields, "batch": {"size": 256}})
+    right = 0
+    for batch in pipe:
+        scores = model(batch[name], training=False)
+        right += int(tf.reduce_sum(tf.cast(tf.argmax(scores, 1) == batch[label], tf.int32)))
+    return right / pipe.counts.delivered
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """After each epoch the model, the optimizer and the place in the data, each file whole or not at all."""
+
+    def __init__(self, pipe: pipelines.Pipeline, path: Path) -> None:
+        super().__init__()
+        self.pipe, self.path = pipe, path
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        new = self.path.with_name("new." + self.path.name)
+        self.model.save_weights(new)
+        new.replace(self.path)
+        self.path.with_suffix(".json").write_text(json.dumps(self.pipe.state()))
+
+
+def train(given: argparse.Namespace) -> int:
+    keras.utils.set_random_seed(0)
+    pipe = pipelines.load(given.config, framework="tensorflow")
+    name, classes = features_of(pipe, given.label)
+    model = classifier(pipe.plan.specs[name], classes)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(2e-3), loss, weighted_metrics=["accuracy"])
+    done = 0
+    if given.resume and given.output and given.output.exists():
+        state = json.loads(given.output.with_suffix(".json").read_text())
+        pipe.resume(state)
+        model.load_weights(given.output)
+        done = state["epoch"] + 1
+
+    def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        # filler rows have no weight
+        return (
+            batch[name],
+            batch[given.label],
+            tf.cast(batch.get("_valid", tf.ones_like(batch[given.label])), tf.float32),
+        )
+
+    data = pipe.tf_dataset().map(pair)  # each epoch of fit is the next epoch of the pipeline
+    watch = [Checkpoint(pipe, given.output)] if given.output else []
+    model.fit(data, initial_epoch=done, epochs=given.epochs, callbacks=watch, verbose=2)
+    found = {str(folder): accuracy(model, folder, name, given.label) for folder in given.evaluate}
+    for folder, share in found.items():
+        print(f"{folder}: accuracy {share:.4f}")
+    if given.json:
+        given.json.write_text(json.dumps(found))
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config")
+    parser.add_argument("--label", default="label", help="the field of class numbers")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--output", type=Path, help="weights, FILE.weights.h5; the place in the data beside it")
+    parser.add_argument("--resume", action="store_true", help="go on from the weights, if there are some")
+    parser.add_argument("--evaluate", type=Path, nargs="*", default=[], help="folders of finished features")
+    parser.add_argument("--json", type=Path, help="write the accuracies here")
+    try:
+        return train(parser.parse_args())
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
