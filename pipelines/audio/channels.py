@@ -41,21 +41,23 @@ class Channels(Step):
             raise ValueError(f"expected count or pick, got {'neither' if self.count is None else 'both'}")
         return self
 
-    def _wrong(self, channels: int) -> str | None:
-        if self.pick is not None and self.pick >= channels:
-            return f"expected a channel {self.pick} (counted from 0), got {channels} channels"
-        if (self.count or 1) > 1 and channels not in (1, self.count):
-            return f"expected 1 or {self.count} channels, got {channels}"
-        return None if channels else "expected at least 1 channel, got none"
+    @property
+    def _wanted(self) -> str:
+        several = (self.count or 1) > 1
+        return f"expected 1 or {self.count} channels" if several else f"expected more than {self.pick or 0} channels"
+
+    def _fits(self, channels: Any) -> Any:
+        if (self.count or 1) > 1:
+            return (channels == 1) | (channels == self.count)
+        return channels > (self.pick or 0)
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("float32",), last=("time",))
         if x.names not in (("time",), ("channel", "time")):
             raise SpecError(f"expected float32[time] or float32[channel, time], got {x}")
         channels = x.size("channel") if "channel" in x.names else 1
-        wrong = None if channels is None else self._wrong(channels)
-        if wrong:
-            raise SpecError(wrong)
+        if channels is not None and not self._fits(channels):
+            raise SpecError(f"{self._wanted}, got {channels}")
         out = x.axes[-1:] if (self.count or 1) == 1 else (Axis("channel", self.count), x.axes[-1])
         return x.but(axes=out)
 
@@ -64,9 +66,8 @@ class Channels(Step):
 
         def kernel(wave: torch.Tensor) -> torch.Tensor:
             wave = wave if "channel" in x.names else wave[..., None, :]
-            wrong = self._wrong(wave.shape[-2])
-            if wrong:
-                raise RecordError(wrong)
+            if not self._fits(wave.shape[-2]):
+                raise RecordError(f"{self._wanted}, got {wave.shape[-2]}")
             if self.pick is not None:
                 return wave[..., self.pick, :].clone()
             if self.count == 1:
@@ -81,11 +82,7 @@ class Channels(Step):
         def kernel(wave: Any) -> Any:
             wave = wave if "channel" in x.names else wave[..., None, :]
             found = tf.shape(wave)[-2]
-            least = (self.pick or 0) + 1
-            fits = found >= least
-            if (self.count or 1) > 1:
-                fits = (found == 1) | (found == self.count)
-            with tf.control_dependencies([tf.debugging.Assert(fits, ["the sound has another number of channels"])]):
+            with tf.control_dependencies([tf.debugging.Assert(self._fits(found), [f"{self._wanted}, got", found])]):
                 wave = tf.identity(wave)
             if self.pick is not None:
                 return wave[..., self.pick, :]

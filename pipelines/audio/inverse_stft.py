@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from pipelines.audio._checks import at_least_tensorflow, at_least_torch
@@ -26,7 +27,8 @@ class InverseStft(Framed):
            those given: sum_t w[n - t hop] y_t[n - t hop] / sum_t w[n - t hop]^2, y_t the inverse of frame t
 
     `rate_hz` is the sampling rate, which a spectrum does not carry. `centre` must be true: without, the first and last
-    samples are in no frame's window. Windows must overlap, and `samples` may not go beyond the last frame's middle.
+    samples are in no frame's window. `hop` must let windows overlap well (about 0.8 of a Hann window at most), and
+    `samples` may not go beyond the last frame's middle.
     Source: Griffin and Lim (1984), eq. 6; torch.istft; tf.signal.irfft and overlap_and_add, since
     tf.signal.inverse_stft does not divide by the windows at the ends. Equals librosa.istft.
     """
@@ -47,8 +49,14 @@ class InverseStft(Framed):
     def _can_be_inverted(self) -> InverseStft:
         if not self.centre:
             raise ValueError("centre: expected true, since without it the ends of the waveform are lost")
-        if self.hop > (self.win or self.n_fft) or (self.window != "rect" and self.hop >= (self.win or self.n_fft)):
-            raise ValueError(f"hop={self.hop} must be below the window's {self.win or self.n_fft} samples")
+        # from one frame's middle to the next: what both windows hold of a sample
+        squares, at = np.square(self._window()), np.arange(self.hop) + self.n_fft // 2
+        held = np.pad(squares, (self.hop, self.hop))
+        if (held[at + self.hop] + held[at]).min() < 0.01 * squares.max():
+            raise ValueError(
+                f"hop={self.hop} is too long for a {self.window} window of {self.win or self.n_fft} samples, "
+                "which hardly overlaps with the next: rounding would grow more than tenfold in between"
+            )
         return self
 
     def out_spec(self, x: Spec) -> Spec:

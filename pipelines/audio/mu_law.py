@@ -18,11 +18,11 @@ class MuLaw(Step):
     """Samples as classes of a logarithmic scale, and back.
 
     Takes  float32[..., time] in [-1, 1] (what is beyond is cut), or int64[..., time] classes for direction="decode"
-    Gives  int64[..., time] in [0, classes - 1]: floor((f(x) + 1) / 2 m + 1/2), f(x) = sign(x) ln(1 + m |x|) / ln(1 + m),
-           m = classes - 1; or float32[..., time]: f's inverse of 2 y / m - 1
+    Gives  int64[..., time] in [0, classes - 1]: floor((f(x) + 1) / 2 m + 1/2), m = classes - 1 and
+           f(x) = sign(x) ln(1 + m |x|) / ln(1 + m); or float32[..., time]: f's inverse of 2 y / m - 1
 
-    Source: ITU-T G.711; torchaudio.functional.mu_law_encoding and mu_law_decoding, whose formula in float32 puts one
-    sample in a million into the class beside; here it is float64, and decoding a table of `classes` values.
+    Source: ITU-T G.711; torchaudio.functional.mu_law_encoding and mu_law_decoding in float64, since in float32 they put
+    up to one sample in a thousand into the class beside; decoding is a table of `classes` values.
     """
 
     direction: Literal["encode", "decode"] = "encode"
@@ -51,25 +51,19 @@ class MuLaw(Step):
         return np.asarray(np.sign(x) * np.expm1(np.abs(x) * np.log1p(steps)) / steps, np.float32)
 
     def bind_torch(self, x: Spec) -> Kernel:
-        import torch
+        from torchaudio.functional import mu_law_encoding
 
         if self.direction == "decode":
             table = torch_constant(self.table())
             return lambda classes: table(classes)[classes]
-        steps = self.classes - 1
-
-        def encode(wave: torch.Tensor) -> torch.Tensor:
-            wide = wave.double().clamp(-1, 1)
-            scaled = wide.sign() * torch.log1p(steps * wide.abs()) / np.log1p(steps)
-            return torch.floor((scaled + 1) / 2 * steps + 0.5).long()
-
-        return encode
+        return lambda wave: mu_law_encoding(wave.double().clamp(-1, 1), self.classes)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
 
         if self.direction == "decode":
-            return lambda classes: tf.gather(tf.constant(self.table()), classes)
+            table = self.table()
+            return lambda classes: tf.gather(table, classes)
         steps = self.classes - 1
 
         def encode(wave: Any) -> Any:

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from pipelines.errors import SpecError, UserError
+from pipelines.errors import OutputError, SpecError, UserError
 from pipelines.native import torch_constant
 from pipelines.sinks._files import replace_file
 from pipelines.spec import Axis, Spec, waveform
 from pipelines.step import Close, ConfigPath, Example, Fitted, Kernel
 
+_SILENCE = 1e-30  # far above 1e-38, below which values are 0 in TensorFlow but not in torch
 _BANDS = str(Path(__file__).parent / "_example" / "bands.json")
 
 
@@ -25,12 +26,12 @@ class Normalize(Fitted):
 
     Takes  float32[..., time] for mode="peak" and "rms"; float32[..., band, frame] for "bands"
     Gives  the same axes; peak: in 10^(db / 20) / max |in|; rms: in 10^(db / 20) / sqrt(mean in^2), over all channels of
-           the record; silence stays silence. bands: (in[b, t] - mean[b]) / deviation[b]
+           the record, and 0 for silence (max |in| <= 1e-30). bands: (in[b, t] - mean[b]) / deviation[b]
 
     `db` is relative to full scale (0 for "peak", -20 for "rms" if left out). "bands" has its numbers in `file` (JSON:
-    mean and deviation, a number for each band), which `pipelines fit` writes from all frames of all records; a band that
-    never changes has a deviation of 1 there.
-    Source: float64 factors of torch.amax, torch.mean and tf.reduce_max, tf.reduce_mean; the numbers of "bands" are those
+    mean and deviation, a number for each band), which `pipelines fit` writes from all frames of all records; a band
+    that never changes has a deviation of 1 there.
+    Source: torch.amax, torch.mean and tf.reduce_max, tf.reduce_mean in float64; the numbers of "bands" are those
     of sklearn.preprocessing.StandardScaler, summed pairwise as in Chan, Golub and LeVeque (1983).
     """
 
@@ -38,7 +39,7 @@ class Normalize(Fitted):
     db: Annotated[float, Field(le=40)] | None = None
     file: ConfigPath | None = None
 
-    agreement = Close(of_peak=2e-7, why="a float64 factor rounded to float32, then one product")
+    agreement = Close(of_peak=1.2e-7, why="float64 sums in another order, rounded to float32 once")
     examples = (
         Example(waveform(16000)),
         Example(waveform(8000, channels=2, time=33), {"mode": "rms", "db": -3}),
@@ -69,6 +70,8 @@ class Normalize(Fitted):
             frames = np.moveaxis(np.asarray(value, np.float64), -2, -1).reshape(-1, np.shape(value)[-2])
             if not len(frames):
                 continue
+            if not np.isfinite(frames).all():
+                raise UserError("audio.normalize: expected finite values to learn from; audio.decibels needs a floor")
             if not count:
                 mean, spread = np.zeros(frames.shape[1]), np.zeros(frames.shape[1])
             gap, total = frames.mean(0) - mean, count + len(frames)
@@ -79,7 +82,11 @@ class Normalize(Fitted):
         deviation = np.sqrt(spread / count)
         deviation[deviation == 0] = 1.0
         learnt = {"frames": count, "mean": mean.tolist(), "deviation": deviation.tolist()}
-        replace_file(self.file, json.dumps(learnt, indent=1))
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.file, json.dumps(learnt, indent=1))
+        except OSError as error:
+            raise OutputError(f"cannot write {self.file}: {error.strerror}") from error
 
     def numbers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Mean and deviation of each band, from the file; SpecError when it holds none."""
@@ -123,11 +130,12 @@ class Normalize(Fitted):
         axes, target = tuple(range(-len(x.axes), 0)), 10 ** (self._level / 20)
 
         def kernel(wave: torch.Tensor) -> torch.Tensor:
-            if not wave.shape[-1]:
+            if not wave.numel():
                 return wave.clone()
             wide = wave.double()
-            size = wide.abs().amax(axes, True) if self.mode == "peak" else wide.square().mean(axes, True).sqrt()
-            return wave * torch.where(size > 0, target / size, 1.0).float()
+            peak = wide.abs().amax(axes, True)
+            size = peak if self.mode == "peak" else wide.square().mean(axes, True).sqrt()
+            return (wide * torch.where(peak > _SILENCE, target / size, 0)).float()
 
         return kernel
 
@@ -141,10 +149,8 @@ class Normalize(Fitted):
 
         def kernel(wave: Any) -> Any:
             wide = tf.cast(wave, tf.float64)
-            if self.mode == "peak":
-                size = tf.reduce_max(tf.abs(wide), axes, True)
-            else:
-                size = tf.sqrt(tf.reduce_mean(tf.square(wide), axes, True))
-            return wave * tf.cast(tf.where(size > 0, target / size, tf.ones_like(size)), tf.float32)
+            peak = tf.reduce_max(tf.abs(wide), axes, True)
+            size = peak if self.mode == "peak" else tf.sqrt(tf.reduce_mean(tf.square(wide), axes, True))
+            return tf.cast(wide * tf.where(peak > _SILENCE, target / size, 0), tf.float32)
 
         return kernel

@@ -40,6 +40,7 @@ class AugmentStep(Step):
 
     fill: Values = 0.0
 
+    moves_pixels = True  # so that nothing can follow: which operations there were is not asked from outside
     agreement = Identical("the same float32 operations in the same order; pixels are looked up at float64 positions")
 
     def chosen(self, draw: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], ...]:

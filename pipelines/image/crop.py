@@ -10,14 +10,14 @@ from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
 from pipelines.geometry import Motion, MovingStep, affine
-from pipelines.image import _resize
+from pipelines.image import _parts, _resize
+from pipelines.image._parts import TRIES
 from pipelines.image._resize import Method, Side
 from pipelines.spec import Axis, Spec, picture
 from pipelines.step import Example, Kernel, Levels
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-TRIES = 7
 
 
 class Crop(MovingStep):
@@ -89,32 +89,11 @@ class Crop(MovingStep):
 
     def boxes(self, height: float, width: float, draw: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.int64]:
         """Top, left, height and width of the part to take, int64[..., 4], of a picture; both frameworks ask here."""
-        height, width = float(height), float(width)  # TensorFlow hands int32, whose product might not fit
         rows = np.full(2, 0.5) if draw is None else draw
         if self.where == "resized":
-            tall, wide = self._part(height, width, rows[..., 2 : TRIES + 2], rows[..., TRIES + 2 :])
-        else:
-            tall, wide = (np.full(rows.shape[:-1], side) for side in self.sides)
-        top = np.rint(rows[..., 0] * (height - tall + 1) - 0.5)
-        left = np.rint(rows[..., 1] * (width - wide + 1) - 0.5)
-        return np.asarray(np.stack([top, left, tall, wide], -1), np.int64)
-
-    def _part(
-        self, height: float, width: float, areas: npt.NDArray[np.float64], ratios: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Height and width of a random part: the first of the tries that fits."""
-        area = height * width * (self.scale[0] + areas * (self.scale[1] - self.scale[0]))
-        low, high = np.log(self.ratio)
-        ratio = np.exp(low + ratios * (high - low))
-        room = np.minimum(height**2 * ratio, width**2 / ratio)[..., -1:]
-        area = np.concatenate([area, np.minimum(area[..., -1:], room)], -1)
-        ratio = np.concatenate([ratio, ratio[..., -1:]], -1)
-        tall, wide = np.rint(np.sqrt(area / ratio)), np.rint(np.sqrt(area * ratio))
-        fits = (tall >= 1) & (tall <= height) & (wide >= 1) & (wide <= width)
-        fits[..., -1] = True
-        first = fits.argmax(-1)[..., None]
-        tall, wide = (np.maximum(np.take_along_axis(side, first, -1)[..., 0], 1) for side in (tall, wide))
-        return tall, wide
+            return _parts.drawn(height, width, rows, self.scale, self.ratio)
+        tall, wide = (np.full(rows.shape[:-1], float(side)) for side in self.sides)
+        return _parts.placed(float(height), float(width), tall, wide, rows)
 
     def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
         tall, wide = self.sides

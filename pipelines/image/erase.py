@@ -9,9 +9,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipelines import draw as chance
+from pipelines.image import _parts
 from pipelines.image._levels import Probability, Values, need_values
 from pipelines.image._maths import Maths, tensorflow_maths, torch_maths
-from pipelines.image.crop import TRIES, Crop
+from pipelines.image._parts import TRIES
 from pipelines.spec import Spec, picture
 from pipelines.step import Example, Identical, Kernel, Step
 
@@ -67,8 +68,7 @@ class Erase(Step):
 
     def boxes(self, height: float, width: float, draw: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Top, left, height and width of the parts, int64[..., 4], without area where chance takes none."""
-        parts = Crop(size=1, where="resized", scale=self.scale, ratio=self.ratio)
-        boxes = parts.boxes(height, width, draw[..., 1 : 3 + 2 * TRIES])
+        boxes = _parts.drawn(height, width, draw[..., 1 : 3 + 2 * TRIES], self.scale, self.ratio)
         return boxes * (draw[..., :1] < self.probability)
 
     def noise(self, x: Spec, height: int, width: int, draw: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -30,6 +30,9 @@ def test_the_configs_are_the_ones_we_know() -> None:
         "text_ag_news",
         "text_ag_news_manifest",
         "text_sst2_bert",
+        "train_ag_news",
+        "train_cifar10",
+        "train_digits",
     ]
 
 
