@@ -33,10 +33,10 @@ def classifier(spec: pipelines.Spec, classes: int) -> keras.Model:
         x = keras.layers.GlobalAveragePooling1D()(x)
         return keras.Model(given, keras.layers.Dense(classes)(x))
     x = given if spec.is_picture else keras.layers.Reshape((*spec.shape, 1))(given)
-    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.BatchNormalization(momentum=0.9)(x)
     for filters in (16, 32, 64):
         x = keras.layers.Conv2D(filters, 3, padding="same")(x)
-        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
         x = keras.layers.MaxPooling2D()(x)
     return keras.Model(given, keras.layers.Dense(classes)(keras.layers.Flatten()(x)))
 

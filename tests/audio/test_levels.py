@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import librosa
+import librosa.effects as effects
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -35,7 +36,7 @@ def test_peak_and_rms(framework: str, run: Any, sound: Any) -> None:
             assert not run(Normalize(mode=mode), MONO, np.array(silence, np.float32), framework).any()
     for quiet in (1e-29, 3e38):
         found = run(Normalize(), MONO, np.array([0, quiet, -quiet / 2], np.float32), framework)
-        np.testing.assert_array_equal(found, np.float32([0, 1, -0.5]))
+        np.testing.assert_array_equal(found, np.array([0, 1, -0.5], np.float32))
     stereo = np.stack([sound, sound / 4])
     found = run(Normalize(), waveform(16000, 2), stereo, framework)
     np.testing.assert_allclose(found[1], found[0] / 4, rtol=3e-7)  # one factor for the record
@@ -60,7 +61,7 @@ def test_bands_are_learnt_from_all_frames(framework: str, run: Any, tmp_path: Pa
     with pytest.raises(UserError, match="no record has a frame"):
         step.fit([values[2]])
     with pytest.raises(UserError, match="expected finite values"):
-        step.fit([np.log(np.zeros((5, 2), np.float32) + [0, 1])])
+        step.fit([values[0], np.full((5, 2), -np.inf, np.float32)])
     inside = Normalize(mode="bands", file=tmp_path / "new" / "bands.json")
     inside.fit(values)
     assert inside.numbers()[0].tolist() == step.numbers()[0].tolist()
@@ -72,7 +73,7 @@ def test_bands_are_learnt_from_all_frames(framework: str, run: Any, tmp_path: Pa
 
 
 def test_pre_emphasis_is_librosas(framework: str, run: Any, sound: Any) -> None:
-    expected = librosa.effects.preemphasis(sound.astype(np.float64), coef=0.97, zi=[0.0])
+    expected = effects.preemphasis(sound.astype(np.float64), coef=0.97, zi=[0.0])
     np.testing.assert_allclose(run(PreEmphasis(), MONO, sound, framework), expected, atol=1.2e-7)  # two float32 steps
 
 
@@ -109,9 +110,9 @@ def test_channels(framework: str, run: Any, rng: np.random.Generator, errors: An
     with pytest.raises(SpecError, match="expected 1 or 2 channels, got 3"):
         Channels(count=2).out_spec(three)
     for step, says in ((Channels(count=2), "expected 1 or 2"), (Channels(pick=3), "expected more than 3")):
-        with pytest.raises(errors, match=f"{says} channels, got.* 3"):
+        with pytest.raises(errors, match=rf"{says} channels, got[^0-9]*3"):
             run(step, several, sound, framework)
-    with pytest.raises(errors, match=r"expected more than 0 channels, got.* 0"):
+    with pytest.raises(errors, match=r"expected more than 0 channels, got[^0-9]*0"):
         run(Channels(count=1), several, sound[:0], framework)
     with pytest.raises(ValidationError, match="expected count or pick, got both"):
         Channels(count=1, pick=0)
@@ -202,7 +203,7 @@ def test_trim_is_librosas(where: Any, channels: Any, framework: str, run: Any, r
         sound[..., first:last] += rng.normal(0, 0.1, last - first).astype(np.float32)
         step = TrimSilence(floor_db=-40, frame=512, hop=128, where=where)
         found = run(step, waveform(16000, channels), sound, framework)
-        _, (begin, end) = librosa.effects.trim(sound, top_db=40, frame_length=512, hop_length=128)
+        _, (begin, end) = effects.trim(sound, top_db=40, frame_length=512, hop_length=128)
         begin, end = 0 if where == "end" else begin, time if where == "start" else end
         np.testing.assert_array_equal(found, sound[..., begin:end])
 
@@ -214,7 +215,7 @@ def test_trim_takes_quiet_recordings_as_it_takes_loud_ones(framework: str, run: 
     np.testing.assert_array_equal(quiet * 1024, loud)
     assert 4001 <= len(loud) <= 4001 + 512
     # librosa takes 1e-5 for the zeros, which is within 60 dB of this sound
-    assert len(librosa.effects.trim(sound / 1024, top_db=60, frame_length=512, hop_length=128)[0]) == len(sound)
+    assert len(effects.trim(sound / 1024, top_db=60, frame_length=512, hop_length=128)[0]) == len(sound)
 
 
 def test_silence_fails(framework: str, run: Any, errors: Any) -> None:
