@@ -24,14 +24,21 @@ import pipelines
 from pipelines.errors import PipelineError
 
 
+class MeanOfTokens(keras.layers.Layer):
+    """The mean over the tokens that are no padding; 0 for a filler row, which has none."""
+
+    def call(self, vectors: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        there = keras.ops.cast(ids != 0, vectors.dtype)[..., None]
+        return keras.ops.sum(vectors * there, 1) / keras.ops.maximum(keras.ops.sum(there, 1), 1)
+
+
 def classifier(spec: pipelines.Spec, classes: int) -> keras.Model:
     """Class scores of a picture, of a spectrogram, or of token ids; 0 is padding."""
     given = keras.Input(spec.shape, dtype=spec.dtype)
     if spec.dtype == "int64":
         size = int((spec.range or (0, 50_000))[1]) + 1
-        x = keras.layers.Embedding(size, 64, mask_zero=True)(given)
-        x = keras.layers.GlobalAveragePooling1D()(x)
-        return keras.Model(given, keras.layers.Dense(classes)(x))
+        x = keras.layers.Embedding(size, 64)(given)
+        return keras.Model(given, keras.layers.Dense(classes)(MeanOfTokens()(x, given)))
     x = given if spec.is_picture else keras.layers.Reshape((*spec.shape, 1))(given)
     x = keras.layers.BatchNormalization(momentum=0.9)(x)
     for filters in (16, 32, 64):

@@ -37,7 +37,7 @@ def window(name: Window, length: int, n_fft: int) -> npt.NDArray[np.float64]:
 class Framed(Step):
     """Base of the steps that cut a waveform into frames; sizes in samples."""
 
-    n_fft: Annotated[int, Field(ge=2)] = 400
+    n_fft: Annotated[int, Field(ge=2, le=1 << 20)] = 400
     win: Samples | None = None
     hop: Samples = 160
     window: Window = "hann"

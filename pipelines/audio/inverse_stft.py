@@ -49,15 +49,18 @@ class InverseStft(Framed):
     def _can_be_inverted(self) -> InverseStft:
         if not self.centre:
             raise ValueError("centre: expected true, since without it the ends of the waveform are lost")
-        # from one frame's middle to the next: what both windows hold of a sample
-        squares, at = np.square(self._window()), np.arange(self.hop) + self.n_fft // 2
-        held = np.pad(squares, (self.hop, self.hop))
-        if (held[at + self.hop] + held[at]).min() < 0.01 * squares.max():
+        if self.hop > (self.win or self.n_fft) or self._overlap() < 0.01:
             raise ValueError(
                 f"hop={self.hop} is too long for a {self.window} window of {self.win or self.n_fft} samples, "
                 "which hardly overlaps with the next: rounding would grow more than tenfold in between"
             )
         return self
+
+    def _overlap(self) -> float:
+        """The least that two windows, from one frame's middle to the next, hold of a sample, as a share of the most."""
+        squares, at = np.square(self._window()), np.arange(self.hop) + self.n_fft // 2
+        held = np.pad(squares, (self.hop, self.hop))
+        return float((held[at + self.hop] + held[at]).min() / squares.max())
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("complex64",), last=("bin", "frame"))

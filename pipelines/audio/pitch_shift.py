@@ -22,7 +22,7 @@ class PitchShift(HostStep):
     """A waveform made higher or lower at the same length, by a fixed or a random interval.
 
     Takes  float32[..., time]   waveform of at least 1 sample
-    Gives  float32[..., time]   stretched by 2^(semitones / 12) as audio.time_stretch does, then resampled back to `time`
+    Gives  float32[..., time]   stretched by 2^(semitones / 12) as in audio.time_stretch, then resampled back to `time`
 
     `semitones` is a number (12 is an octave higher), or [low, high] for one drawn evenly. `probability` is the share of
     records that are changed; serving changes none.

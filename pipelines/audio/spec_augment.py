@@ -22,7 +22,7 @@ class SpecAugment(Step):
     Gives  the same; `value` in each mask (a number, or the mean of the record), in elsewhere
 
     Each of `frequency_masks` covers floor(u (F + 1)) bands, F = `frequency_width`, or all bands where there are fewer;
-    it begins at floor(v (bands - width + 1)). Each of `time_masks` covers frames likewise, up to `time_width`, and up to
+    it begins at floor(v (bands - width + 1)). Each of `time_masks` covers frames likewise, up to `time_width`, and to
     `time_share` of the frames. Serving masks nothing.
     Source: Park et al., "SpecAugment" (2019), without time warping; torchaudio.functional.mask_along_axis and
     tfio.audio.freq_mask draw inside and by rules of their own, so the masks are comparisons of places in both.

@@ -19,8 +19,8 @@ class TimeStretch(HostStep):
     """A waveform made slower or faster at the same pitch, by a fixed or a random rate.
 
     Takes  float32[..., time]   waveform of at least 1 sample
-    Gives  float32[..., time]   round(time / rate) samples; frames of `n_fft` samples, `hop` apart, are read `rate` times
-           as fast, and the phase of each bin goes on as it did in the original
+    Gives  float32[..., time]   round(time / rate) samples; frames of `n_fft` samples, `hop` apart, are read `rate`
+           times as fast, and the phase of each bin goes on as it did in the original
 
     `rate` is a number (2 is twice as fast), or [low, high] for one drawn evenly. `probability` is the share of records
     that are changed; serving changes none. Takes waveforms before audio.fit, since lengths come to differ.

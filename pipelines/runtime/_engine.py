@@ -51,7 +51,7 @@ class Engine(ABC):
         self.batch_kernels = [(node, node.step.bind(self.framework, *node.takes)) for node in plan.batch_nodes]
 
     def go_through(self, plan: Plan) -> None:
-        """Let single records (`apply`, `trace`) go through `plan`, of which the engine's own leaves out what is kept."""
+        """Let single records (`apply`, `trace`) go through `plan`; the engine's own leaves out what is kept on disk."""
         self._whole = (plan, bind_plan(plan, self.framework))
 
     @abstractmethod

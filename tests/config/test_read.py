@@ -164,7 +164,7 @@ fonts: 3
         "c.yaml:24: policy: expected 'quarantine' or 'stop', got 'stop it'; did you mean 'stop'?",
         "c.yaml:24: at_most=1.5 must be <= 1",
         "c.yaml:25: unknown key 'fonts' in a config; "
-        "expected framework, seed, source, fields, batch_steps, batch, output, on_error",
+        "expected framework, seed, source, fields, batch_steps, batch, cache, output, on_error",
     ]
 
 

@@ -231,4 +231,4 @@ def test_a_full_disk_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "pwrite", full)
     for index, value in enumerate(values(20)):
         cache.put(index, value)
-        assert cache.get(index) is None
+        assert cache.get(index) is None or not value.size  # nothing fits on a full disk
