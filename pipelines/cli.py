@@ -98,13 +98,20 @@ def run(
 def check(
     config: ConfigArgument, framework: FrameworkOption = None, sets: SetOption = None, limit: LimitOption = None
 ) -> None:
-    """Find every fault of a config, then show the plan: each seam and the stage of each step. Loads no framework."""
+    """Find every fault of a config, then show the plan: each seam and the stage of each step.
+
+    Loads no framework, but to see whether the weights of a pretrained model fit.
+    """
     from pipelines.config import read_config
+    from pipelines.pipeline import weights_faults
     from pipelines.plan import compile_plan
     from pipelines.report.tables import plan_table, show
 
     read = read_config(config, tuple(sets or ()), framework)
     plan, source = compile_plan(read, limit)
+    faults = weights_faults(read, plan)
+    if faults:
+        raise ConfigError(faults)
     show([plan_table(read, plan, len(source))])
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.config import Config, read_config, sections
-from pipelines.errors import PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
+from pipelines.errors import Fault, PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
 from pipelines.grid import Chunk, Failure, Grid
 from pipelines.native import need_framework
 from pipelines.plan import Plan, compile_plan, without_batch_chance
 from pipelines.sources._base import Source
+from pipelines.weights import WeightsStep
 
 if TYPE_CHECKING:
     from pipelines.runtime._cached import CachedSource
@@ -273,6 +274,19 @@ class Pipeline:
         self._reached = (self._start[0], len(self.source))
         if self._cached is not None:
             self._cached[1].share()
+
+
+def weights_faults(config: Config, plan: Plan) -> list[Fault]:
+    """What is wrong with the weights of pretrained models, with their places: each is loaded, in its framework."""
+    faults = []
+    for field, planned in zip(config.fields, plan.fields, strict=True):
+        for number, use in enumerate(field.steps):
+            if isinstance(use.step, WeightsStep) and use.step.file is not None:
+                try:
+                    use.step.bind(config.framework, *planned.spec_before(number))
+                except UserError as error:
+                    faults.append(Fault(use.place, f"{use.name}: {error}"))
+    return faults
 
 
 def describe(failure: Failure) -> str:

@@ -265,3 +265,26 @@ def test_downloads_without_a_network(no_network: list[Any], monkeypatch: pytest.
         Embed(model="MobileNet", library="keras", download=True).bind_tensorflow(picture(64, 64))
     assert no_network
     assert torchvision.__version__
+
+
+def test_check_finds_weights_that_do_not_fit_with_their_line(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from pipelines.config import read_config
+    from pipelines.pipeline import weights_faults
+    from pipelines.plan import compile_plan
+
+    Image.new("RGB", (70, 70)).save(tmp_path / "a.png")
+    torch.save(full_model("resnet34").state_dict(), tmp_path / "other.pth")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "framework: torch\nsource: {folder: {path: ., files: '*.png'}}\nfields:\n  x:\n    from: file\n    steps:\n"
+        "      - image.decode\n      - image.resize: {size: [64, 64]}\n"
+        "      - image.embed: {model: resnet18, library: torchvision, file: other.pth}\n"
+    )
+    config = read_config(path)
+    plan, _ = compile_plan(config)
+    (fault,) = weights_faults(config, plan)
+    assert fault.place == f"{path}:9"
+    assert "image.embed: " in fault.message
+    assert "other.pth does not fit the model" in fault.message
