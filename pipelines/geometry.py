@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import InstanceOf
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.guard import after
 from pipelines.spec import BOXES, Spec
 from pipelines.step import HostStep, Identical, Kernel, Step
 
@@ -137,7 +138,6 @@ class SameSize(Step):
             text = tf.strings.join(
                 ["the mask is ", sizes[0], " x ", sizes[1], ", its picture ", sizes[2], " x ", sizes[3]]
             )
-            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(found == expected), [text])]):
-                return tf.identity(mask)
+            return after([tf.debugging.Assert(tf.reduce_all(found == expected), [text])], mask)
 
         return kernel

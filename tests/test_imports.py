@@ -22,7 +22,7 @@ MODALITIES = ("audio", "text", "image", "label")
 ORDER = (
     ("errors",),
     ("spec",),
-    ("native",),
+    ("native", "guard"),
     ("step", "draw"),
     ("grid", "geometry", "weights"),
     ("sinks",),
@@ -252,3 +252,14 @@ def test_class_variables_name_their_type() -> None:
         if "ClassVar" in path.read_text("utf-8") and bare.search(path.read_text("utf-8"))
     ]
     assert wrong == []
+
+
+def test_checks_in_a_graph_are_waited_for() -> None:
+    """A check that nothing waits for races with the operation it protects, whose words are then told instead."""
+    alone = [
+        f"{path}:{line.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for line in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(line, ast.Expr) and ast.unparse(line).startswith("tf.debugging.")
+    ]
+    assert alone == []

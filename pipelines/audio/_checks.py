@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.errors import RecordError
+from pipelines.guard import after
 
 
 def at_least_torch(x: Any, least: int, what: str) -> None:
@@ -18,7 +19,4 @@ def at_least_tensorflow(x: Any, least: int, what: str) -> Any:
     import tensorflow as tf
 
     length = tf.shape(x)[-1]
-    with tf.control_dependencies(
-        [tf.debugging.assert_greater_equal(length, least, f"expected at least {least} {what}")]
-    ):
-        return tf.identity(x)
+    return after([tf.debugging.assert_greater_equal(length, least, f"expected at least {least} {what}")], x)

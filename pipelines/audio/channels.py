@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.guard import after
 from pipelines.spec import Axis, Spec, waveform
 from pipelines.step import Example, Identical, Kernel, Step
 
@@ -82,8 +83,7 @@ class Channels(Step):
         def kernel(wave: Any) -> Any:
             wave = wave if "channel" in x.names else wave[..., None, :]
             found = tf.shape(wave)[-2]
-            with tf.control_dependencies([tf.debugging.Assert(self._fits(found), [f"{self._wanted}, got", found])]):
-                wave = tf.identity(wave)
+            wave = after([tf.debugging.Assert(self._fits(found), [f"{self._wanted}, got", found])], wave)
             if self.pick is not None:
                 return wave[..., self.pick, :]
             if self.count == 1:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.guard import after
 from pipelines.spec import Axis, Spec
 from pipelines.step import Close, Example, Kernel, Step
 
@@ -82,8 +83,7 @@ class Decibels(Step):
 
         def kernel(values: tf.Tensor) -> tf.Tensor:
             there = tf.debugging.assert_greater_equal(tf.size(values), 1, "expected at least 1 value, got none")
-            with tf.control_dependencies([there]):
-                levels = tf.math.log(tf.maximum(values, self.floor)) * (self._factor / math.log(10))
+            levels = tf.math.log(tf.maximum(after([there], values), self.floor)) * (self._factor / math.log(10))
             if self.top_db is not None:
                 levels = tf.maximum(levels, tf.reduce_max(levels, axes, keepdims=True) - self.top_db)
             return levels

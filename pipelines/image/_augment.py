@@ -97,7 +97,7 @@ class AugmentStep(Step):
         ]
 
         def kernel(pictures: Any, draw: Any) -> Any:
-            m.need_pixels(pictures)
+            pictures = m.need_pixels(pictures)
             height, width = (m.size(pictures, axis) for axis in (m.height, m.width))
             plan = m.asked(self.plan, [*draw.shape[:-1], self.count, 1 + NUMBERS], height, width, bound, draw)
             return m.shaped(m.choose(operations, pictures, plan), out)

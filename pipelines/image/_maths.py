@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.errors import RecordError
+from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
 from pipelines.spec import Spec
-
-NO_PIXELS = "the picture has no pixels"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Maths:
     at_least_1: Callable[[Any], Any]
     shaped: Callable[[Any, Spec], Any]
     """Values whose known sizes TensorFlow is told."""
-    need_pixels: Callable[[Any], None]
+    need_pixels: Callable[[Any], Any]
     """Fails the record if the picture is empty."""
     asked: Callable[..., Any]
     """float64 that a NumPy function makes of numbers and draws: asked(function, shape, *given)."""
@@ -107,10 +105,6 @@ class Maths:
 def torch_maths() -> Maths:
     """The operations of torch, on pictures [..., channel, height, width]."""
     import torch
-
-    def need_pixels(pictures: torch.Tensor) -> None:
-        if 0 in pictures.shape[-2:]:
-            raise RecordError(NO_PIXELS)
 
     def on_device(values: Any, like: torch.Tensor) -> torch.Tensor:
         found = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
@@ -168,7 +162,7 @@ def torch_maths() -> Maths:
         near=on_device,
         at_least_1=lambda size: max(size, 1),
         shaped=lambda values, spec: values,
-        need_pixels=need_pixels,
+        need_pixels=need_pixels_torch,
         asked=asked,
         reshape=lambda values, shape: values.reshape(tuple(shape)),
         shape=lambda values: list(values.shape),
@@ -181,9 +175,6 @@ def torch_maths() -> Maths:
 def tensorflow_maths() -> Maths:
     """The operations of TensorFlow, on pictures [..., height, width, channel]."""
     import tensorflow as tf
-
-    def need_pixels(pictures: tf.Tensor) -> None:
-        tf.debugging.assert_positive(tf.shape(pictures)[-3:-1], NO_PIXELS)
 
     def shaped(values: tf.Tensor, spec: Spec) -> tf.Tensor:
         values.set_shape([*values.shape[:-3], *spec.shape[-3:]])
@@ -251,7 +242,7 @@ def tensorflow_maths() -> Maths:
         near=lambda values, like: tf.convert_to_tensor(values),
         at_least_1=lambda size: tf.maximum(size, 1),
         shaped=shaped,
-        need_pixels=need_pixels,
+        need_pixels=need_pixels_tensorflow,
         asked=asked,
         reshape=lambda values, shape: tf.reshape(values, tf.stack([tf.cast(n, tf.int64) for n in shape])),
         shape=lambda values: tf.unstack(tf.shape(values, tf.int64)),

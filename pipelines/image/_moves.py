@@ -77,7 +77,7 @@ class WarpStep(MovingStep):
         numbers = self.ways(2, 2, fixed).shape[-1]
 
         def kernel(pictures: Any, draw: Any = None) -> Any:
-            m.need_pixels(pictures)
+            pictures = m.need_pixels(pictures)
             height, width = (m.size(pictures, axis) for axis in (m.height, m.width))
             drawn = fixed if draw is None else draw
             ways = m.asked(self.ways, [*drawn.shape[:-1], numbers], height, width, drawn)

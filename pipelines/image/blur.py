@@ -75,7 +75,7 @@ class Blur(LevelStep):
         return np.asarray(half / (2 * half.sum(-1, keepdims=True) - 1))
 
     def change(self, m: Maths, levels: Any, draw: Any, bound: float) -> Any:
-        m.need_pixels(levels)
+        levels = m.need_pixels(levels)
         blurred = levels
         sizes = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         for axis, size in zip((m.height, m.width), sizes, strict=True):

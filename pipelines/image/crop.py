@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
 from pipelines.geometry import Motion, MovingStep, affine
+from pipelines.guard import after
 from pipelines.image import _parts, _resize
+from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
 from pipelines.image._parts import TRIES
 from pipelines.image._resize import Method, Side
 from pipelines.spec import Axis, Spec, picture
@@ -118,14 +120,12 @@ class Crop(MovingStep):
             return part if resize is None else cast("torch.Tensor", resize(part, tall, wide))
 
         def kernel(pictures: torch.Tensor, draw: torch.Tensor | None = None) -> torch.Tensor:
-            height, width = pictures.shape[-2:]
+            height, width = need_pixels_torch(pictures).shape[-2:]
             if self.pad:
                 down, across = max(tall - height, 0), max(wide - width, 0)
                 pictures = F.pad(pictures, (across // 2, across - across // 2, down // 2, down - down // 2))
             elif resize is None and (height < tall or width < wide):
                 raise RecordError(f"the picture is {height} x {width}, smaller than the crop of {tall} x {wide}")
-            if not height or not width:
-                raise RecordError("the picture has no pixels")
             height, width = pictures.shape[-2:]
             boxes = self.boxes(height, width, None if draw is None else draw.numpy())
             if boxes.ndim == 1:
@@ -154,12 +154,13 @@ class Crop(MovingStep):
             return tf.pad(pictures, around)
 
         def kernel(pictures: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
-            size = tf.shape(pictures)[-3:-1]
-            tf.debugging.assert_positive(size, "the picture has no pixels")
+            pictures = need_pixels_tensorflow(pictures)
             if self.pad:
                 pictures = padded(pictures)
             elif resize is None:
-                tf.debugging.assert_greater_equal(size, [tall, wide], "the picture is smaller than the crop")
+                size = tf.shape(pictures)[-3:-1]
+                fits = tf.debugging.assert_greater_equal(size, [tall, wide], "the picture is smaller than the crop")
+                pictures = after([fits], pictures)
             shape = tf.shape(pictures)
             boxes = tf.numpy_function(self.boxes, [shape[-3], shape[-2], *([] if draw is None else [draw])], tf.int64)
             boxes.set_shape([4] if draw is None else [*draw.shape[:-1], 4])

@@ -95,7 +95,7 @@ class Erase(Step):
         out = self.out_spec(x)
 
         def kernel(pictures: Any, draw: Any) -> Any:
-            m.need_pixels(pictures)
+            pictures = m.need_pixels(pictures)
             height, width = (m.size(pictures, axis) for axis in (m.height, m.width))
             boxes = m.asked(self.boxes, [*draw.shape[:-1], 4], height, width, draw)
             top, left, tall, wide = (m.rows(boxes[..., i], pictures, "int64") for i in range(4))

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from pipelines.errors import RecordError, SpecError
 from pipelines.geometry import Motion, MovingStep, affine
+from pipelines.guard import after
 from pipelines.image._levels import Values, need_values
 from pipelines.image._maths import Maths, tensorflow_maths, torch_maths
 from pipelines.image._resize import Side
@@ -105,33 +106,33 @@ class Pad(MovingStep):
         return m.mirrored(places, size, twice=self.mode == "symmetric")
 
     def bind_torch(self, x: Spec) -> Kernel:
-        def fits(pictures: Any) -> None:
+        def fitting(pictures: Any) -> Any:
             height, width = pictures.shape[-2:]
             if self.target and (height > self.target[0] or width > self.target[1]):
                 tall, wide = self.target
                 raise RecordError(f"the picture is {height} x {width}, larger than the size {tall} x {wide}")
+            return pictures
 
-        return self._bound(torch_maths(), x, fits)
+        return self._bound(torch_maths(), x, fitting)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
 
-        def fits(pictures: Any) -> None:
-            if self.target:
-                tf.debugging.assert_less_equal(
-                    tf.shape(pictures)[-3:-1], list(self.target), "the picture is larger than the size"
-                )
+        def fitting(pictures: Any) -> Any:
+            if not self.target:
+                return pictures
+            size = tf.shape(pictures)[-3:-1]
+            fits = tf.debugging.assert_less_equal(size, list(self.target), "the picture is larger than the size")
+            return after([fits], pictures)
 
-        return self._bound(tensorflow_maths(), x, fits)
+        return self._bound(tensorflow_maths(), x, fitting)
 
-    def _bound(self, m: Maths, x: Spec, fits: Kernel) -> Kernel:
+    def _bound(self, m: Maths, x: Spec, fitting: Kernel) -> Kernel:
         out = self.out_spec(x)
         fill = self.fill if x.dtype.startswith("float") else np.floor(np.array(self.fill) + 0.5)
 
         def kernel(pictures: Any) -> Any:
-            m.need_pixels(pictures)
-            fits(pictures)
-            padded = pictures
+            padded = pictures = fitting(m.need_pixels(pictures))
             for number, axis in enumerate((m.height, m.width)):
                 size = m.size(pictures, axis)
                 before, after = self.added(number, size)

@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from pipelines.errors import RecordError
 from pipelines.geometry import Motion, MovingStep, affine
+from pipelines.guard import after
 from pipelines.image import _resize
+from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
 from pipelines.image._resize import Method, Side
 from pipelines.spec import Axis, Spec, picture
 from pipelines.step import Example, Kernel, Levels
@@ -84,9 +86,7 @@ class Resize(MovingStep):
         resize = _resize.bind_torch(x, self.method, self.antialias)
 
         def kernel(pictures: torch.Tensor) -> torch.Tensor:
-            height, width = pictures.shape[-2:]
-            if not height or not width:
-                raise RecordError("the picture has no pixels")
+            height, width = need_pixels_torch(pictures).shape[-2:]
             height, width = self.target(height, width, min(height, width))
             if height * width > MOST_PIXELS:
                 raise RecordError(f"resized it would be {height} x {width}; expected at most {MOST_PIXELS} pixels")
@@ -101,14 +101,13 @@ class Resize(MovingStep):
         sizes = self.out_spec(x).shape[-3:]
 
         def kernel(pictures: tf.Tensor) -> tf.Tensor:
-            shape = tf.shape(pictures, tf.int64)
-            height, width = shape[-3], shape[-2]
-            tf.debugging.assert_positive(tf.minimum(height, width), "the picture has no pixels")
+            pictures = need_pixels_tensorflow(pictures)
+            height, width = tf.unstack(tf.shape(pictures, tf.int64)[-3:-1])
             target = tf.stack(self.target(height, width, tf.minimum(height, width)))
             pixels = tf.reduce_prod(tf.cast(target, tf.float64))
             most = tf.constant(MOST_PIXELS, tf.float64)
-            tf.debugging.assert_less_equal(pixels, most, "resized it would have too many pixels")
-            resized = resize(pictures, *tf.unstack(tf.cast(target, tf.int32)))
+            fits = tf.debugging.assert_less_equal(pixels, most, "resized it would have too many pixels")
+            resized = resize(pictures, *tf.unstack(tf.cast(after([fits], target), tf.int32)))
             resized.set_shape([*pictures.shape[:-3], *sizes])
             return resized
 

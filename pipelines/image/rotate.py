@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from pipelines.errors import RecordError, SpecError
+from pipelines.errors import SpecError
 from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.image import _warp
+from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
 from pipelines.spec import Axis, Spec, picture
 from pipelines.step import Example, Kernel, Levels
 
@@ -118,9 +119,7 @@ class Rotate(MovingStep):
         warp = _warp.bind_torch(x, self.method, self.fill)
 
         def kernel(pictures: torch.Tensor, draw: torch.Tensor | None = None) -> torch.Tensor:
-            height, width = pictures.shape[-2:]
-            if not height or not width:
-                raise RecordError("the picture has no pixels")
+            height, width = need_pixels_torch(pictures).shape[-2:]
             tall, wide = self.room(height, width) if self.expand else (height, width)
             if draw is None:
                 cosine, sine = torch.tensor(self.turn, dtype=torch.float64)[:, None]
@@ -139,9 +138,9 @@ class Rotate(MovingStep):
         sizes = self.out_spec(x).shape[-3:]
 
         def kernel(pictures: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
+            pictures = need_pixels_tensorflow(pictures)
             shape = tf.shape(pictures)
             size = shape[-3:-1]
-            tf.debugging.assert_positive(size, "the picture has no pixels")
             if self.expand:
                 height, width = tf.unstack(tf.cast(size, tf.float64))
                 size = tf.cast(tf.stack(self.room(height, width, tf.math.ceil, tf.floor)), tf.int32)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import RecordError
+from pipelines.guard import after
 from pipelines.spec import TEXT, Axis, Spec
 from pipelines.step import Example, Identical, Kernel, Step
 
@@ -58,7 +59,6 @@ class CodePoints(Step):
                 text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False
             )
             valid = tf.debugging.Assert(tf.equal(back, text), [_INVALID])
-            with tf.control_dependencies([valid]):
-                return tf.cast(tf.strings.unicode_decode(tf.identity(text), "UTF-8", errors="replace"), tf.int64)
+            return tf.cast(tf.strings.unicode_decode(after([valid], text), "UTF-8", errors="replace"), tf.int64)
 
         return kernel

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, model_validator
 
 from pipelines.errors import RecordError, SpecError, nearest
+from pipelines.guard import after
 from pipelines.spec import Axis, Spec
 from pipelines.step import Close, Example, Kernel
 from pipelines.text import _embed
@@ -196,8 +197,7 @@ class Embed(WeightsStep):
                 tf.debugging.assert_positive(shape[-1], says),
                 tf.debugging.assert_less_equal(shape[-1], sizes.longest, says),
             ]
-            with tf.control_dependencies([check for check in checks if check is not None]):
-                flat = tf.reshape(tokens, [tf.reduce_prod(shape[:-1]), shape[-1]])
+            flat = tf.reshape(after(checks, tokens), [tf.reduce_prod(shape[:-1]), shape[-1]])
             kept = flat != pad
             given: dict[str, Any] = {
                 "token_ids": tf.cast(flat, tf.int32),

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.guard import after
 from pipelines.spec import Axis, Spec
 from pipelines.step import Example, Identical, Kernel, Step
 from pipelines.text._library import usable
@@ -97,8 +98,7 @@ class Pad(Step):
 
         def kernel(sequence: Any) -> Any:
             more = self.length - tf.shape(sequence)[-1]
-            with tf.control_dependencies([tf.debugging.Assert(more >= 0, [self._too_long()])]):
-                padded = packed(tf.identity(sequence))
+            padded = packed(after([tf.debugging.Assert(more >= 0, [self._too_long()])], sequence))
             return tf.ensure_shape(padded, [*sequence.shape[:-1], self.length])
 
         return kernel

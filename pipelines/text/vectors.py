@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.errors import RecordError, SpecError
+from pipelines.guard import after
 from pipelines.native import torch_constant
 from pipelines.spec import Axis, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step
@@ -113,10 +114,8 @@ class Vectors(Step):
 
         def kernel(tokens: Any) -> Any:
             found = places.lookup(tokens)
-            checks = (
-                [tf.debugging.Assert(tf.reduce_all(found < len(words)), [_NO_VECTOR])] if self.unknown == "fail" else []
-            )
-            with tf.control_dependencies(checks):
-                return tf.gather(rows, tf.identity(found))
+            if self.unknown == "fail":
+                found = after([tf.debugging.Assert(tf.reduce_all(found < len(words)), [_NO_VECTOR])], found)
+            return tf.gather(rows, found)
 
         return kernel

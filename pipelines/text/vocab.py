@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from pipelines.errors import RecordError, SpecError, UserError
+from pipelines.guard import after
 from pipelines.spec import Spec
 from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel
 from pipelines.text import _library
@@ -122,8 +123,7 @@ class Vocab(Fitted):
             if self.unknown is not None:
                 return found
             known = tf.debugging.Assert(tf.reduce_all(found >= 0), ["a token is not in the vocabulary:", words])
-            with tf.control_dependencies([known]):
-                return tf.identity(found)
+            return after([known], found)
 
         return kernel
 
