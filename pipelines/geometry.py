@@ -6,6 +6,7 @@ the pixel in column i covers [i, i + 1]. Everything here is NumPy, and serves bo
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -35,13 +36,13 @@ class MovingStep(Step):
 
     moves_pixels = True
 
+    @abstractmethod
     def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
         """Where the points of a picture of this size go with the draw float64[variates] (None without chance)."""
-        raise NotImplementedError(f"{type(self).__name__}.motion")
 
+    @abstractmethod
     def for_mask(self) -> Step:
         """The step as a mask of class numbers takes it: values are moved, never mixed; outside is class 0."""
-        raise NotImplementedError(f"{type(self).__name__}.for_mask")
 
 
 def affine(xx: float, xy: float, x0: float, yx: float, yy: float, y0: float) -> Matrix:

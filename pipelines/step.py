@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipelines.errors import SpecError
@@ -100,11 +102,16 @@ def difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
         return float("inf")
     if a.dtype.kind not in "iufcb":
         return 0.0 if np.array_equal(a, b) else float("inf")
+    return float(np.max(absolute_gaps(a, b), initial=0.0))
+
+
+def absolute_gaps(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> npt.NDArray[np.float64]:
+    """The absolute difference of each value; infinite where only one is NaN, or infinities differ."""
     wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
     x, y = a.astype(wide), b.astype(wide)
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     gap = np.abs(np.where(same, 0, x) - np.where(same, 0, y))
-    return float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0))
+    return np.where(np.isnan(gap), np.inf, gap)
 
 
 @dataclass(frozen=True)
@@ -217,9 +224,9 @@ class HostStep(Step):
 
     batches: ClassVar[bool] = False
 
+    @abstractmethod
     def bind_numpy(self, x: Spec) -> Kernel:
         """The kernel on NumPy values: channel last, text as `str`, files as `bytes`."""
-        raise NotImplementedError(f"{type(self).__name__}.bind_numpy")
 
     def bind_torch(self, x: Spec) -> Kernel:
         return host_torch(self.bind_numpy(x), x, self.out_spec(x))
@@ -246,9 +253,9 @@ class BatchStep(Step):
         """Names of the entries that it adds to a batch."""
         return ()
 
+    @abstractmethod
     def out_specs(self, *specs: Spec) -> tuple[Spec, ...]:
         """What comes out when `specs`, those of the `fields`, flow in, or SpecError. Looks at no data."""
-        raise NotImplementedError(f"{type(self).__name__}.out_specs")
 
     @field_validator("fields")
     @classmethod
@@ -274,9 +281,9 @@ class Fitted(Step):
         """Whether what the step learns is already there."""
         return all(path.is_file() for path in self.files())
 
+    @abstractmethod
     def fit(self, values: Iterable[Any]) -> None:
         """Learn from `values`, each as NumPy holds it (`str`, a list of `str`, an array), and write `files()`."""
-        raise NotImplementedError(f"{type(self).__name__}.fit")
 
 
 def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:

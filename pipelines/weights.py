@@ -10,6 +10,7 @@ import copy
 import importlib
 import threading
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -92,9 +93,9 @@ class WeightsStep(Step):
         if not begins.startswith(_BEGINNINGS.get(self.file.suffix, b"")):
             raise SpecError(f"{self.file} holds no weights: it begins with {begins!r}")
 
+    @abstractmethod
     def fetched(self) -> Path:
         """The file that the library keeps of what it has downloaded, if need be just now."""
-        raise NotImplementedError(f"{type(self).__name__}.fetched")
 
     def weights(self) -> Path:
         """The file with the weights; SourceError when the library cannot get it."""

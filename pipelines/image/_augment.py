@@ -5,6 +5,7 @@ Every operation is one of the steps of their own, or made of the same functions.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from typing import Any
 
@@ -43,14 +44,14 @@ class AugmentStep(Step):
     moves_pixels = True  # so that nothing can follow: which operations there were is not asked from outside
     agreement = Identical("the same float32 operations in the same order; pixels are looked up at float64 positions")
 
+    @abstractmethod
     def chosen(self, draw: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], ...]:
         """Operations int64[..., n], as places in NAMES, their strengths in [0, 1] and their signs, float64[..., n]."""
-        raise NotImplementedError(f"{type(self).__name__}.chosen")
 
     @property
+    @abstractmethod
     def count(self) -> int:
         """How many operations are done."""
-        raise NotImplementedError(f"{type(self).__name__}.count")
 
     def out_spec(self, x: Spec) -> Spec:
         need_levels(x)

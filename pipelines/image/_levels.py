@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -44,9 +45,9 @@ class LevelStep(Step):
         need_levels(x)
         return x
 
+    @abstractmethod
     def change(self, m: Maths, levels: Any, draw: Any, bound: float) -> Any:
         """float32 levels in [0, bound] to the same, not yet rounded; `draw` is None without chance."""
-        raise NotImplementedError(f"{type(self).__name__}.change")
 
     def bind_torch(self, x: Spec) -> Kernel:
         return self._bound(torch_maths(), x)
@@ -73,9 +74,9 @@ class SometimesStep(LevelStep):
     def variates(self) -> int:
         return 1 if 0 < self.probability < 1 else 0
 
+    @abstractmethod
     def always(self, m: Maths, levels: Any, bound: float) -> Any:
         """What the step does to the records that chance takes."""
-        raise NotImplementedError(f"{type(self).__name__}.always")
 
     def change(self, m: Maths, levels: Any, draw: Any, bound: float) -> Any:
         if self.probability == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Literal
 
 import numpy as np
@@ -50,9 +51,9 @@ class WarpStep(MovingStep):
 
     agreement = CLOSE
 
+    @abstractmethod
     def ways(self, height: float, width: float, draw: npt.NDArray[np.float64]) -> Way:
         """Where the pixels of pictures of this size come from; both frameworks ask here."""
-        raise NotImplementedError(f"{type(self).__name__}.ways")
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("uint8", "float32"), last=("height", "width", "channel"))

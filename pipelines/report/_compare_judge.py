@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipelines.plan import BatchNode, FieldPlan, Plan
 from pipelines.report._compare_wire import take, take_carried
 from pipelines.spec import FRAMEWORKS, Spec
-from pipelines.step import Identical, Step, difference
+from pipelines.step import Identical, Step, absolute_gaps, difference
 
 BINS = 1 << 15
 """Bins of a drift's histogram: the upper halves of the float32 numbers from 0 to infinity, less than 1% wide."""
@@ -272,15 +272,6 @@ def other_form(a: Any, b: Any, spec: Spec) -> str | None:
     if spec.is_numeric and (a.dtype, a.shape) != (b.dtype, b.shape):
         return f"{a.dtype}{list(a.shape)} on {first}, {b.dtype}{list(b.shape)} on {second}"
     return None
-
-
-def absolute_gaps(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The absolute difference of each value; infinite where only one is NaN, or infinities differ."""
-    wide = np.complex128 if a.dtype.kind == "c" else np.float64
-    x, y = a.astype(wide), b.astype(wide)
-    same = (x == y) | (np.isnan(x) & np.isnan(y))
-    gaps = np.abs(np.where(same, 0, x) - np.where(same, 0, y))
-    return np.where(np.isnan(gaps), np.inf, gaps)
 
 
 def _is_exact(plan: Plan, field: FieldPlan) -> bool:

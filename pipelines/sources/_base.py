@@ -42,6 +42,6 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @abstractmethod
     def open(self) -> Source:
         """The source itself, or SourceError saying what is missing and where."""
-        raise NotImplementedError(f"{type(self).__name__}.open")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipelines.errors import SpecError, nearest
 from pipelines.spec import Axis, Spec
@@ -13,7 +13,17 @@ from pipelines.step import Kernel
 from pipelines.text._files import vocabulary
 
 TOKENS = Spec("text", (Axis("token"),))
+
+
+def _distinct(special: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(special)) < len(special):
+        raise ValueError("each special token may stand once")
+    return special
+
+
 TokenOrId = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
+Distinct = AfterValidator(_distinct)
+"""Of special tokens: each stands once."""
 
 
 def ids(count: int, length: int | None = None) -> Spec:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.errors import SpecError, UserError
 from pipelines.text._byte_pairs import Merges
+from pipelines.text._seams import Distinct
 
 _LONGEST_WORD = 100  # characters; WordPiece gives the unknown token for a longer one
 _THREADS = 4  # part of the result: sums over texts depend on how they are shared out, and the model names the number
@@ -28,14 +29,7 @@ class _Training(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Annotated[int, Field(ge=1)]
-    special: tuple[Token, ...] = ()
-
-    @field_validator("special")
-    @classmethod
-    def _distinct(cls, special: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(special)) < len(special):
-            raise ValueError("each special token may stand once")
-        return special
+    special: Annotated[tuple[Token, ...], Distinct] = ()
 
 
 class PairTraining(_Training):

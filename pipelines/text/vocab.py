@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from pipelines.errors import RecordError, SpecError, UserError
 from pipelines.guard import after
@@ -15,7 +15,7 @@ from pipelines.spec import Spec
 from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel
 from pipelines.text import _library
 from pipelines.text._files import lines, vocabulary, write
-from pipelines.text._seams import TOKENS, ids
+from pipelines.text._seams import TOKENS, Distinct, ids
 
 _FILE = str(Path(__file__).parent / "_example" / "words.txt")
 _WORDS = ("a", "red", "circle", "Größe", "<unk>", "<pad>", "below", "\0", "a\0", "")
@@ -39,7 +39,7 @@ class Vocab(Fitted):
 
     file: ConfigPath
     unknown: Token | None = "<unk>"
-    special: tuple[Token, ...] = ()
+    special: Annotated[tuple[Token, ...], Distinct] = ()
     size: Annotated[int, Field(ge=1)] | None = None
     minimum_count: Annotated[int, Field(ge=1)] = 1
 
@@ -50,13 +50,6 @@ class Vocab(Fitted):
         Example(TOKENS, {"file": _FILE}, lambda rng: [list(rng.choice(_WORDS, size)) for size in (0, 1, 17)]),
         Example(TOKENS, {"file": _FILE, "unknown": None}, lambda rng: [["a", "red", "circle"], ["<pad>"]]),
     )
-
-    @field_validator("special")
-    @classmethod
-    def _distinct(cls, special: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(special)) < len(special):
-            raise ValueError("each special token may stand once")
-        return special
 
     def files(self) -> tuple[Path, ...]:
         return (self.file,)
