@@ -12,16 +12,21 @@ from pipelines.catalog import find_source, find_step, source_names, step_names
 from pipelines.config._nodes import Faults, read_data
 from pipelines.config._validate import validate
 from pipelines.errors import SourceError
-from pipelines.sources._base import SourceConfig
+from pipelines.sources._base import Source, SourceConfig
 from pipelines.step import ConfigPath
 
 
-class Part(SourceConfig):
+class Worded(SourceConfig):
+    def open(self) -> Source:
+        raise AssertionError("only its parameters are read")
+
+
+class Part(Worded):
     weight: Annotated[float, Field(gt=0)] = 1.0
     colour: Literal["red", "green"] = "red"
 
 
-class Model(SourceConfig):
+class Model(Worded):
     """Every kind of parameter that a step or source may have."""
 
     whole: PositiveInt = 1
