@@ -188,15 +188,15 @@ class Step(BaseModel):
 
     def out_spec(self, x: Spec) -> Spec:
         """What comes out when `x` flows in, or SpecError. Looks at no data."""
-        raise NotImplementedError(f"{type(self).__name__}.out_spec")
+        raise NotImplementedError(f"{type(self).__name__}.out_spec")  # not abstract: a BatchStep has `out_specs`
 
     def bind_torch(self, x: Spec) -> Kernel:
         """The kernel on torch values."""
-        raise NotImplementedError(f"{type(self).__name__}.bind_torch")
+        raise NotImplementedError(f"{type(self).__name__}.bind_torch")  # not abstract: `frameworks` may name one
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         """The kernel on TensorFlow values; works eagerly and inside a graph."""
-        raise NotImplementedError(f"{type(self).__name__}.bind_tensorflow")
+        raise NotImplementedError(f"{type(self).__name__}.bind_tensorflow")  # as above
 
     def bind_torch_rows(self, x: Spec) -> Kernel | None:
         """A kernel for many records at once that cannot be stacked, where that is faster; None where it is not.
@@ -210,7 +210,13 @@ class Step(BaseModel):
         """The kernel in `framework`; a step with `joins` is given several specs."""
         if framework not in self.frameworks:
             raise SpecError(only_in(self, self.step_name(), framework))
-        return self.bind_torch(*x) if framework == "torch" else self.bind_tensorflow(*x)
+        if framework == "torch":
+            return self.bind_torch(*x)
+        import tensorflow as tf
+
+        # no kernel has Python control flow on tensors, and AutoGraph would take most of the start-up to look for it
+        kernel: Kernel = tf.autograph.experimental.do_not_convert(self.bind_tensorflow(*x))
+        return kernel
 
 
 def only_in(step: Step, name: str, framework: str) -> str:

@@ -208,7 +208,8 @@ class Decode(Step):
             def if_whole(wave: tf.Tensor, intact: Any = True) -> tuple[tf.Tensor, tf.Tensor]:
                 wave = tf.ensure_shape(wave, (None, None))
                 good = tf.logical_and(tf.shape(wave, tf.int64)[0] == frames, intact)
-                return tf.cond(good, lambda: (wave, rate_hz), lambda: by_host(data))  # type: ignore[no-any-return]  # untyped library
+                kept: tuple[tf.Tensor, tf.Tensor] = tf.cond(good, lambda: (wave, rate_hz), lambda: by_host(data))
+                return kept
 
             def flac(dtype: tf.DType, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
                 samples = tfio.audio.decode_flac(data, dtype=dtype)

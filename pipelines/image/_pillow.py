@@ -91,7 +91,7 @@ def _load(image: ImageFile.ImageFile, upright: bool) -> Picture:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block says nothing; see Header
+    except Exception:  # Pillow raises what it stumbles over; a damaged EXIF block says nothing, as Header has it
         return 1
     return value if value in range(1, 9) else 1
 

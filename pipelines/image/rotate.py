@@ -95,7 +95,7 @@ class Rotate(MovingStep):
         """Height and width of the smallest grid of whole pixels that holds the turned picture."""
         cosine, sine = map(abs, self.turn)
         tall, wide = cosine * height + sine * width, sine * height + cosine * width
-        if self.degrees % 90 == 0:  # type: ignore[operator]  # an angle; see turn
+        if 0 in self.turn:  # a right angle, where alone they are exact
             return ceil(tall), ceil(wide)
         around = 1e-9  # a corner that rounding puts past a pixel's edge needs no pixel
         return (

@@ -16,7 +16,7 @@ share_gpus()
 
 
 @keras.saving.register_keras_serializable(package="pipelines")
-class StepLayer(keras.layers.Layer):  # type: ignore[misc]  # keras carries no types
+class StepLayer(keras.layers.Layer):  # type: ignore[misc]  # a class of a library without types
     """A step as a layer. Takes [..., *the axes of `spec`], gives [..., *the axes of its output]."""
 
     def __init__(self, step: Step, spec: Spec, **kwargs: Any) -> None:

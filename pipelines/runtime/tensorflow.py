@@ -150,15 +150,14 @@ class TensorflowEngine(Engine):
         batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
         told = (number, number, vector, vector, draws, batch_draws)
         data = tf.data.Dataset.from_generator(control, output_signature=told)
-        data = data.map(self._make, num_parallel_calls=self.threads, deterministic=True)
+        make = tf.autograph.experimental.do_not_convert(self._make)  # no Python control flow on tensors is in it
+        data = data.map(make, num_parallel_calls=self.threads, deterministic=True)
         data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
         options = tf.data.Options()
         options.threading.private_threadpool_size = self.threads
         options.threading.max_intra_op_parallelism = 1  # the parallelism is between batches
         return data.with_options(options)
 
-    # kernels hold no Python control flow on tensors, and AutoGraph would take most of the start-up
-    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def _make(
         self,
         run: tf.Tensor,

@@ -101,7 +101,7 @@ def from_bytes(value: bytes, spec: Spec) -> str | bytes:
 
 def write_npy(file: IO[bytes], array: np.ndarray[Any, Any]) -> None:
     """An array as the content of a .npy file of version 1.0."""
-    np.lib.format.write_array(file, array, (1, 0), allow_pickle=False)  # type: ignore[no-untyped-call]  # NumPy's lack
+    np.save(file, array, allow_pickle=False)
 
 
 def rebuilt(flat: np.ndarray[Any, Any], spec: Spec, shape: np.ndarray[Any, Any] | None = None) -> Any:

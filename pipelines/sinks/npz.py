@@ -89,7 +89,8 @@ def _arrays(name: str, spec: Spec, rows: Sequence[Any]) -> dict[str, Array]:
         found[f"{name}.offsets"] = np.cumsum([0, *(array.size for array in arrays)], dtype="<i8")
         found[f"{name}.shape"] = np.array([array.shape for array in arrays], "<i8").reshape(len(rows), len(spec.axes))
     else:
-        stacked = found[name] = np.zeros((len(rows), *spec.shape), dtype_of(spec))  # type: ignore[arg-type]  # no None
+        sizes = [size for size in spec.shape if size is not None]  # every one: nothing varies
+        stacked = found[name] = np.zeros((len(rows), *sizes), dtype_of(spec))
         for number, row in enumerate(rows):
             if row is not None:
                 stacked[number] = row

@@ -61,7 +61,8 @@ def _type(spec: Spec) -> pa.DataType:
     shape = _stored_shape(spec)
     if not shape:
         return number
-    size = None if None in shape or spec.optional else math.prod(shape)  # type: ignore[arg-type]  # no None in it
+    sizes = [size for size in shape if size is not None]
+    size = math.prod(sizes) if len(sizes) == len(shape) and not spec.optional else None
     return pa.list_(_element(number), size) if size else pa.list_(_element(number))
 
 

@@ -94,7 +94,7 @@ def forbid_network() -> None:
         raise NetworkError("it needs to be downloaded")
 
     socket.getaddrinfo = refuse
-    socket.socket.connect = refuse  # type: ignore[method-assign]  # this process alone, and on purpose
+    socket.socket.connect = refuse  # type: ignore[method-assign]  # meant, and of this process alone
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _forbid_pickles(name: str) -> None:
         return load(file, *args, weights_only=True, **rest)
 
     pickle.load = pickle.loads = refuse
-    pickle.Unpickler = NoUnpickler  # type: ignore[misc]  # this process alone, and on purpose
+    vars(pickle)["Unpickler"] = NoUnpickler  # of this process alone
     vars(torch)["load"] = load_weights
 
 

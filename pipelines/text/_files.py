@@ -23,7 +23,8 @@ def read(path: Path, parse: Callable[[Path], T]) -> T:
         raise SpecError(f"there is no file {path}") from error
     if path.is_dir():
         raise SpecError(f"expected a file, got the folder {path}")
-    return _parsed(parse, path, state.st_mtime_ns, state.st_size)  # type: ignore[no-any-return]  # what `parse` gives
+    parsed: T = _parsed(parse, path, state.st_mtime_ns, state.st_size)
+    return parsed
 
 
 @lru_cache(maxsize=32)

@@ -48,7 +48,8 @@ class BasicEnglish(Step):
             return tokens
         from torchtext.data.utils import get_tokenizer
 
-        return get_tokenizer("basic_english")  # type: ignore[no-any-return]  # torchtext has no types
+        tokenizer: Kernel = get_tokenizer("basic_english")
+        return tokenizer
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf

@@ -317,8 +317,7 @@ def check_graph(case: Case) -> None:
     dataset = tf.data.Dataset.from_generator(lambda: iter(fed), output_signature=signature)
     options = tf.data.Options()
     options.autotune.enabled = False
-    kernel = tf.autograph.experimental.do_not_convert(bound.kernel)  # as the engine runs it
-    dataset = dataset.map(kernel, num_parallel_calls=2, deterministic=True).with_options(options)
+    dataset = dataset.map(bound.kernel, num_parallel_calls=2, deterministic=True).with_options(options)
     static = dataset.element_spec[0] if bound.gives_rate else dataset.element_spec
     if static.shape.rank != len(bound.out.axes):
         raise AssertionError(f"in a graph: expected {bound.out}, got {static}")

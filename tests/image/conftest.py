@@ -27,7 +27,7 @@ def run() -> Run:
 
         value = tf.TensorSpec(spec.shape, tf.string if spec.dtype == "bytes" else spec.dtype)
         draw = [tf.TensorSpec([step.variates()], tf.float64)] if step.variates() else []
-        return tf.function(step.bind_tensorflow(spec), input_signature=[value, *draw], autograph=False)
+        return tf.function(step.bind("tensorflow", spec), input_signature=[value, *draw])
 
     def call(step: Step, spec: Spec, value: Any, framework: str, draw: Any = None) -> Any:
         at = (step, spec, framework)

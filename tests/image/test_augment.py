@@ -166,7 +166,7 @@ def test_bit_for_bit_in_a_closed_graph(step: Step, dtype: str, rng: np.random.Ge
     kernel, native = step.bind_torch(spec), to_native(given, spec, "torch")
     wanted = to_numpy(kernel(native, *(to_native(draws, Spec("float64"), "torch") for draws in chance)), spec)
     rows = tf.data.Dataset.from_tensor_slices((given, *chance))
-    kernel = tf.autograph.experimental.do_not_convert(step.bind_tensorflow(spec))  # as the engine runs it
+    kernel = step.bind("tensorflow", spec)
     one = np.stack(list(rows.map(kernel).as_numpy_iterator()))
     np.testing.assert_array_equal(one, wanted)
     batches = rows.batch(12, drop_remainder=True).map(kernel)
