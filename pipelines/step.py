@@ -29,7 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
-from pipelines.spec import FRAMEWORKS, Framework, Spec
+from pipelines.spec import FRAMEWORKS, PER_RECORD, Framework, Spec
 
 Kernel = Callable[..., Any]
 
@@ -206,6 +206,15 @@ class Step(BaseModel):
         """
         return None
 
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        """A kernel for all records of a batch at once, in a graph, for records without axes or with one; else None.
+
+        It is handed values [, rates] and returns what `bind_tensorflow`'s kernel would return: numbers, texts and files
+        as a vector, what has one axis as a RaggedTensor, or stacked where its size is known; rates int64[records].
+        There may be no record at all. Only steps without chance have one; when it fails, the records go one by one.
+        """
+        return None
+
     def bind(self, framework: str, *x: Spec) -> Kernel:
         """The kernel in `framework`; a step with `joins` is given several specs."""
         if framework not in self.frameworks:
@@ -217,6 +226,12 @@ class Step(BaseModel):
         # no kernel has Python control flow on tensors, and AutoGraph would take most of the start-up to look for it
         kernel: Kernel = tf.autograph.experimental.do_not_convert(self.bind_tensorflow(*x))
         return kernel
+
+    def bind_rows(self, framework: str, x: Spec) -> Kernel | None:
+        """The kernel for many records at once in `framework`, if there is one."""
+        if framework == "torch":
+            return self.bind_torch_rows(x)
+        return self.bind_tensorflow_rows(x)
 
 
 def only_in(step: Step, name: str, framework: str) -> str:
@@ -239,6 +254,9 @@ class HostStep(Step):
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         return host_tensorflow(self.bind_numpy(x), x, self.out_spec(x))
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        return host_tensorflow_rows(self.bind_numpy(x), x, self.out_spec(x))
 
 
 class BatchStep(Step):
@@ -325,6 +343,39 @@ def host_tensorflow(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
         data = result[0] if with_rate else result
         data.set_shape(out.shape)
         return (data, result[1]) if with_rate else data
+
+    return call
+
+
+def host_tensorflow_rows(kernel: Kernel, x: Spec, out: Spec) -> Kernel | None:
+    """A NumPy kernel as a TensorFlow kernel for all records of a batch, in one call of tf.numpy_function.
+
+    None unless both what flows in and what comes out are numbers, texts or files, or one axis of these comes out.
+    """
+    if x.axes or len(out.axes) > 1 or PER_RECORD in (x.rate_hz, out.rate_hz):
+        return None
+    import tensorflow as tf
+
+    dtype = tf.as_dtype(out.dtype) if out.is_numeric else tf.string
+
+    def numpy_call(values: Any) -> Any:
+        made = [kernel(to_numpy(value, x)) for value in values]
+        lengths = np.array([len(value) if out.axes else 1 for value in made], np.int64)
+        if out.is_numeric:
+            flat = np.concatenate([np.zeros(0, out.dtype), *made]) if out.axes else np.array(made)
+            return flat.astype(out.dtype), lengths
+        items = [item for value in made for item in value] if out.axes else made
+        return np.array([i.encode() if isinstance(i, str) else i for i in items], dtype=object), lengths
+
+    def call(values: Any) -> Any:
+        flat, lengths = tf.numpy_function(numpy_call, [values], [dtype, tf.int64])
+        flat.set_shape((None,))
+        lengths.set_shape((None,))
+        if not out.axes:
+            return flat
+        if out.shape[0] is not None:
+            return tf.reshape(flat, (-1, out.shape[0]))
+        return tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
 
     return call
 

@@ -18,5 +18,16 @@ def at_least_tensorflow(x: Any, least: int, what: str) -> Any:
     """The tensor itself, which fails unless its last axis has `least` values."""
     import tensorflow as tf
 
-    length = tf.shape(x)[-1]
-    return after([tf.debugging.assert_greater_equal(length, least, f"expected at least {least} {what}")], x)
+    return _at_least(tf.shape(x)[-1], least, what, x)
+
+
+def at_least_each(waves: Any, least: int, what: str) -> Any:
+    """The RaggedTensor itself, which fails unless each row has `least` values."""
+    return waves.with_values(_at_least(waves.row_lengths(), least, what, waves.values))
+
+
+def _at_least(lengths: Any, least: int, what: str, x: Any) -> Any:
+    import tensorflow as tf
+
+    shortest = tf.constant(least, lengths.dtype)
+    return after([tf.debugging.assert_greater_equal(lengths, shortest, f"expected at least {least} {what}")], x)

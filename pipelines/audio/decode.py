@@ -236,6 +236,38 @@ class Decode(Step):
 
         return kernel
 
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        """For batches of plain WAVs, whose samples need no decoder."""
+        if self.channels == "keep":
+            return None
+        import tensorflow as tf
+
+        channel = self.channels
+
+        def decode(files: Any) -> tuple[Any, ...]:
+            """The samples of all files in a row, their lengths and their rates."""
+            waves, rates = [np.zeros(0, np.float32)], []
+            for data in files:
+                header = self._header(data)
+                if header.kind not in _pcm.KINDS:
+                    raise RecordError("one of the files is no plain WAV")
+                wave = self._read(data, header)[0]
+                if channel != "mono":
+                    waves.append(wave[:, channel])
+                else:
+                    waves.append(wave[:, 0] if wave.shape[1] == 1 else wave.mean(1, dtype=np.float64).astype("f4"))
+                rates.append(header.rate_hz)
+            lengths = np.array([len(wave) for wave in waves[1:]], np.int64)
+            return np.concatenate(waves), lengths, np.array(rates, np.int64)
+
+        def kernel(files: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+            flat, lengths, rates = held = tf.numpy_function(decode, [files], [tf.float32, tf.int64, tf.int64])
+            for vector in held:
+                vector.set_shape((None,))
+            return tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False), rates
+
+        return kernel
+
 
 def _md5_fits(samples: npt.NDArray[Any], md5: Any) -> Any:
     """Whether tensorflow-io's samples of a FLAC are those that its encoder was given."""

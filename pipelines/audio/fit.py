@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.audio._checks import at_least_tensorflow, at_least_torch
+from pipelines.audio._checks import at_least_each, at_least_tensorflow, at_least_torch
 from pipelines.errors import SpecError
 from pipelines.spec import PER_RECORD, Axis, Spec, waveform
 from pipelines.step import Example, Identical, Kernel, Step
@@ -110,3 +110,9 @@ class Fit(Step):
             return tf.ensure_shape(wave, (*static, length))
 
         return kernel
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        if x.shape != (None,) or self.where != "start":
+            return None
+        length = self._length(x)
+        return lambda waves: at_least_each(waves, 1, "sample").to_tensor(shape=(None, length))

@@ -10,9 +10,12 @@ import numpy.typing as npt
 from pydantic import Field
 
 from pipelines.audio import _sinc
-from pipelines.audio._checks import at_least_tensorflow, at_least_torch
+from pipelines.audio._checks import at_least_each, at_least_tensorflow, at_least_torch
+from pipelines.guard import after
 from pipelines.spec import PER_RECORD, Axis, Spec, waveform
 from pipelines.step import Close, Example, Kernel, Step
+
+_CHANNELS = 32  # of a convolution in TensorFlow that is fast; measured on ratios from 1:2 to 441:160
 
 
 class Resample(Step):
@@ -100,8 +103,9 @@ class Resample(Step):
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
 
-        def interpolate(wave: tf.Tensor, filters: tf.Tensor, old: Any, new: Any, reach: Any) -> tf.Tensor:
+        def interpolate(wave: tf.Tensor, filters: tf.Tensor, reach: Any) -> tf.Tensor:
             """The sum, on blocks of `old` samples as channels: filters float32[blocks, old, new]."""
+            old, new = tf.unstack(tf.shape(filters))[1:]
             batch, time = tf.shape(wave)[:-1], tf.shape(wave)[-1]
             steps = time // old + 1
             behind = (steps - 1 + tf.shape(filters)[0]) * old - time - reach
@@ -124,7 +128,7 @@ class Resample(Step):
             def constants(old_hz: Any) -> tuple[Any, ...]:
                 old, new = _sinc.reduced(int(old_hz), self.rate_hz)
                 way = 0 if old == new else 1 if _sinc.is_tabulated(old, new, self.method) else 2
-                filters = _blocks(old, new, self.method) if way == 1 else np.zeros((1, 1, 1), np.float32)
+                filters = _filters(old, new, self.method) if way == 1 else np.zeros((1, 1, 1), np.float32)
                 return np.int32(way), filters, *map(np.int32, (old, new, _sinc.width(old, new, self.method)))
 
             def per_record(wave: tf.Tensor, old_hz: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,7 +140,7 @@ class Resample(Step):
                     tensor.set_shape([None] * rank)
                 ways = [
                     lambda: wave,
-                    lambda: interpolate(wave, filters, old, new, reach),
+                    lambda: interpolate(wave, filters, reach),
                     lambda: on_host(wave, old, new),
                 ]
                 return tf.switch_case(way, ways), tf.constant(self.rate_hz, tf.int64)
@@ -153,18 +157,53 @@ class Resample(Step):
                 return wave
             if not _sinc.is_tabulated(old, new, self.method):
                 return on_host(wave, old, new, length)
-            made = interpolate(wave, tf.constant(_blocks(old, new, self.method)), old, new, reach)
+            made = interpolate(wave, tf.constant(_filters(old, new, self.method)), reach)
             return tf.ensure_shape(made, (*wave.shape[:-1], length))
 
         return fixed
 
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        """For batches of one rate and of lengths that are not too far apart."""
+        if x.shape != (None,):
+            return None
+        import tensorflow as tf
+
+        one = self.bind_tensorflow(x)
+        per_record = x.rate_hz == PER_RECORD
+
+        def kernel(waves: tf.RaggedTensor, rates: tf.Tensor | None = None) -> Any:
+            """Side by side, zeros behind the shorter ones, as the sum sees them anyway."""
+            waves = at_least_each(waves, 1, "sample")
+            lengths = waves.row_lengths()
+            old = tf.constant([x.need_rate()], tf.int64) if rates is None else tf.unique(rates)[0]
+            alike = tf.debugging.assert_less(tf.size(old), 2, "the rates differ")
+            room = tf.reduce_max(lengths) * tf.size(lengths, tf.int64)
+            side = tf.debugging.assert_less_equal(room, 4 * tf.reduce_sum(lengths), "the lengths are far apart")
+            longest = tf.reduce_max(tf.concat([lengths, [1]], 0))  # there may be no waveform at all
+            old = tf.reduce_max(old) if rates is None else tf.where(tf.size(old) > 0, tf.reduce_max(old), self.rate_hz)
+            padded = after([alike, side], waves.to_tensor(shape=tf.stack([-1, longest])))
+            made = one(padded, old)[0] if per_record else one(padded)
+            made = tf.RaggedTensor.from_tensor(made, lengths=-(-self.rate_hz * lengths // old))
+            return (made, tf.fill(tf.shape(lengths), tf.constant(self.rate_hz, tf.int64))) if per_record else made
+
+        return kernel
+
 
 @lru_cache(maxsize=16)
-def _blocks(old: int, new: int, method: _sinc.Method) -> npt.NDArray[np.float32]:
-    """float32[blocks, old, new]: the kernel cut into blocks of `old` samples, for a convolution of stride 1."""
+def _filters(old: int, new: int, method: _sinc.Method) -> npt.NDArray[np.float32]:
+    """float32[blocks, m old, m new]: the kernel cut into blocks, for a convolution of stride 1.
+
+    A few samples at a time would make it slow, 20 times from 8 to 16 kHz: `m` repeats of the kernel, each `old` samples
+    after the last, stand side by side.
+    """
     kernel = _sinc.kernel(old, new, method)
-    blocks = -(-kernel.shape[1] // old)
-    return np.pad(kernel, ((0, 0), (0, blocks * old - kernel.shape[1]))).T.reshape(blocks, old, new).copy()
+    repeats = max(1, _CHANNELS // max(old, new))
+    block = repeats * old
+    blocks = -(-(block - old + kernel.shape[1]) // block)
+    held = np.zeros((repeats, new, blocks * block), np.float32)
+    for repeat in range(repeats):
+        held[repeat, :, repeat * old : repeat * old + kernel.shape[1]] = kernel
+    return held.reshape(repeats * new, blocks, block).transpose(1, 2, 0).copy()
 
 
 @lru_cache(maxsize=16)

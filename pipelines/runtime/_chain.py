@@ -77,7 +77,7 @@ class Chain:
             bound = [_bind(node, framework) for node in field.nodes]
             self._calls = [call for call, _ in bound]
             self._plain = [plain for _, plain in bound]
-            self._many = [_bind_rows(node) if framework == "torch" else None for node in field.nodes[: field.seam]]
+            self._many = [_bind_rows(node, framework) for node in field.nodes[: field.seam]]
         except ModuleNotFoundError as error:
             raise MissingLibrary(error.name or str(error), framework) from error
 
@@ -155,6 +155,21 @@ class Chain:
                         raise
                     held[i] = StepFailure(self.field.name, node.name, reason_of(error))
         return [carried[0][0] if isinstance(carried, tuple) else carried for carried in held]
+
+    @property
+    def takes_columns(self) -> bool:
+        """Whether `rows` can be called: each node takes many records at once, and so does the way to the first."""
+        if self.framework != "tensorflow" or self.field.optional or self.field.measured is not None:
+            return False
+        return len(self.field.inputs) == 1 and not self.field.inputs[0].axes and None not in self._many
+
+    def rows(self, values: Any) -> Any:
+        """Many records' values at the seam, of their raw ones, in a TensorFlow graph: ragged where sizes differ."""
+        carried = (values, None)
+        for many in self._many:
+            assert many is not None, "takes_columns was asked"
+            carried = many(carried)
+        return carried[0]
 
     def _begun(self, raw: Mapping[str, Any]) -> Carried | StepFailure | None:
         """What flows into the first node; None for an absent value."""
@@ -240,25 +255,34 @@ def _bind(node: Node, framework: str) -> tuple[Callable[[Carried, Any], Carried]
     )
 
 
-def _bind_rows(node: Node) -> Callable[[list[Carried]], list[Carried]] | None:
-    """A torch node's kernel for many records at once, if it has one."""
+def _bind_rows(node: Node, framework: str) -> Callable[[Any], Any] | None:
+    """A node's kernel for many records at once, if it has one.
+
+    In torch it takes and gives a list with what flows for each record, in TensorFlow one pair of values and rates.
+    """
     step = node.step
     if step.joins or len(node.takes) != 1 or node.stream is not None or node.size_of or node.shares:
         return None
-    kernel = step.bind_torch_rows(node.takes[0])
+    kernel = step.bind_rows(framework, node.takes[0])
     if kernel is None:
         return None
     hand_rate = step.takes_rate and node.takes[0].rate_hz == PER_RECORD
     get_rate = hand_rate or (step.gives_rate and node.gives[0].rate_hz == PER_RECORD)
     keep_rate = node.gives[0].rate_hz == PER_RECORD
 
-    def call(rows: list[Carried]) -> list[Carried]:
+    def in_torch(rows: list[Carried]) -> list[Carried]:
         rates = [carried[0][1] for carried in rows]
         results = kernel([carried[0][0] for carried in rows], *([rates] if hand_rate else []))
         pairs = results if get_rate else zip(results, rates, strict=True)
         return [((value, rate if keep_rate else None),) for value, rate in pairs]
 
-    return call
+    def in_tensorflow(carried: tuple[Any, Any]) -> tuple[Any, Any]:
+        values, rates = carried
+        made = kernel(values, *([rates] if hand_rate else []))
+        values, rates = made if get_rate else (made, rates)
+        return values, rates if keep_rate else None
+
+    return in_torch if framework == "torch" else in_tensorflow
 
 
 def _one(step: Step, kernel: Kernel, takes: Spec, gives: Spec) -> Callable[[Any, Any, Any], tuple[Any, Any]]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import tensorflow as tf
 
 from pipelines.errors import PipelineError, UserError
 from pipelines.grid import Chunk, Failure
+from pipelines.guard import after
 from pipelines.plan import Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, read_raw
 from pipelines.runtime._engine import Delivered, Engine
@@ -48,7 +51,8 @@ class TensorflowEngine(Engine):
         self._waiting: deque[tuple[int, Iterable[Chunk]]] = deque()
         self._data: tf.data.Dataset | None = None
         self._stopped: Exception | None = None
-        self._alone = tf.function(self._make, reduce_retracing=True)
+        self._columns = frozenset(name for name, chain in self.chains.items() if chain.takes_columns)
+        self._alone = tf.function(partial(self._batch, frozenset()), reduce_retracing=True)
 
     def to_draw(self, variates: npt.NDArray[np.float64]) -> tf.Tensor:
         return tf.constant(variates)
@@ -150,16 +154,41 @@ class TensorflowEngine(Engine):
         batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
         told = (number, number, vector, vector, draws, batch_draws)
         data = tf.data.Dataset.from_generator(control, output_signature=told)
-        make = tf.autograph.experimental.do_not_convert(self._make)  # no Python control flow on tensors is in it
-        data = data.map(make, num_parallel_calls=self.threads, deterministic=True)
+        data = data.map(_plain(self._make), num_parallel_calls=self.threads, deterministic=True)
         data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
         options = tf.data.Options()
         options.threading.private_threadpool_size = self.threads
         options.threading.max_intra_op_parallelism = 1  # the parallelism is between batches
         return data.with_options(options)
 
-    def _make(
+    def _make(self, *chunk: Any) -> dict[str, tf.Tensor]:
+        """One batch, in the graph; fails as a whole when no row is left.
+
+        Fields of which each step takes many records at once go through the graph as columns. If that fails, be it for
+        one of the records or since they are too different, the batch is made again row by row.
+        """
+        if not self._columns:
+            return self._batch(frozenset(), *chunk)
+        given = tf.data.Dataset.from_tensors(chunk)
+        at_once = given.map(partial(self._batch, self._columns)).ignore_errors(log_warning=False)
+        specs = at_once.element_spec
+        names = list(specs)
+
+        def by_row(*chunk: Any) -> dict[str, tf.Tensor]:
+            def make(*flat: Any) -> list[Any]:  # in Python, so that its graph is only traced when it is needed
+                made = self._alone(*tf.nest.map_structure(tf.constant, tf.nest.pack_sequence_as(chunk, flat)))
+                return [made[name].numpy() for name in names]
+
+            kinds = [specs[name].dtype for name in names]
+            made = tf.numpy_function(make, tf.nest.flatten(chunk), kinds)
+            return {name: tf.ensure_shape(m, specs[name].shape) for name, m in zip(names, made, strict=True)}
+
+        batch: dict[str, tf.Tensor] = at_once.concatenate(given.map(by_row)).take(1).get_single_element()
+        return batch
+
+    def _batch(
         self,
+        columns: frozenset[str],
         run: tf.Tensor,
         start: tf.Tensor,
         positions: tf.Tensor,
@@ -167,62 +196,93 @@ class TensorflowEngine(Engine):
         draws: dict[str, tf.Tensor],
         batch_draws: dict[str, tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """One batch, in the graph; fails as a whole when no row is left."""
+        """One batch: the fields named in `columns` as columns, the others row by row."""
         kinds = signature(self.plan.values)
-        columns = tf.numpy_function(self._read, [indices], [tf.bool, tf.string, *kinds.values()])
-        for column in columns:
+        read = tf.numpy_function(self._read, [indices], [tf.int64, tf.string, *kinds.values()])
+        for column in read:
             column.set_shape((None,))
-        good, keys, *values = columns
-        rows = tf.data.Dataset.from_tensor_slices(
-            (good, positions, indices, keys, dict(zip(kinds, values, strict=True)), draws)
-        )
-        rows = rows.filter(lambda good, *_: good).map(self._host).ignore_errors(log_warning=False)
-        count = tf.shape(indices, tf.int64)[0]
+        places, keys, *values = read
+        draws = {name: tf.ensure_shape(draws[name], (None, count)) for name, count in self.plan.streams.record.items()}
+        rows = {"_position": positions, "index": indices, **{f"draw {n}": draw for n, draw in draws.items()}}
+        rows = {name: tf.gather(column, places) for name, column in rows.items()} | {"key": keys}
+        cells = dict(zip(kinds, values, strict=True))
+        held: dict[str, tf.Tensor] = {}
+        by_row = self.chains.keys() - columns
+        if by_row:
+            held = self._by_row(by_row, tf.shape(indices, tf.int64)[0], cells, rows)
+            kept = tf.boolean_mask(held.pop("_row"), held["_valid"])
+            rows, cells = tf.nest.map_structure(lambda column: tf.gather(column, kept), (rows, cells))
+        for name in columns:
+            held |= {n: self._filled(value) for n, value in self._column(self.chains[name], cells).items()}
+        held |= {name: self._filled(value) for name, value in rows.items()}
+        count = tf.shape(rows["index"])[0]
         if self.rows:
-            count = tf.constant(self.rows, tf.int64)
-            blank = {
-                name: tf.zeros([n or 0 for n in spec.shape], spec.dtype) for name, spec in rows.element_spec.items()
-            }
-            rows = rows.concatenate(tf.data.Dataset.from_tensors(blank).repeat(self.rows)).take(self.rows)
-        shapes = {name: spec.shape for name, spec in rows.element_spec.items()}
-        held = rows.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
+            held["_valid"] = tf.range(self.rows) < count
+        else:
+            some = tf.debugging.assert_positive(count, "no row is left")
+            held["_valid"] = tf.fill([after([some], count)], True)
         batch = self._rest(held, batch_draws)
         batch["_run"], batch["_start"] = run, start
         return batch
 
+    def _filled(self, value: tf.Tensor) -> tf.Tensor:
+        """The rows, and behind them filler rows where the engine fills."""
+        if not self.rows:
+            return value
+        missing = tf.concat([[self.rows - tf.shape(value)[0]], tf.shape(value)[1:]], 0)
+        return tf.concat([value, tf.zeros(missing, value.dtype)], 0)
+
+    def _column(self, chain: Chain, cells: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A field's values at its seam, stacked or padded, and their lengths."""
+        (name,) = chain.field.sources
+        present = tf.debugging.Assert(tf.reduce_all(cells[f"{name} present"]), ["absent"])
+        value = chain.rows(after([present], cells[name]))
+        if isinstance(value, tf.RaggedTensor):
+            return {chain.field.name: value.to_tensor(), f"{chain.field.name}_length": value.row_lengths()[:, None]}
+        return {chain.field.name: tf.ensure_shape(value, (None, *chain.field.stacked.shape))}
+
+    def _by_row(
+        self, names: Collection[str], count: tf.Tensor, cells: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """The fields called `names` at their seams, stacked or padded; `_row` tells the places of those left."""
+        places = tf.range(tf.shape(rows["index"], tf.int64)[0])
+        draws = {name: rows[f"draw {name}"] for name in self.plan.streams.record}
+        table = tf.data.Dataset.from_tensor_slices((places, dict(cells), draws))
+        made = table.map(partial(self._host, names)).ignore_errors(log_warning=False)
+        if self.rows:
+            count = tf.constant(self.rows, tf.int64)
+            blank = {
+                name: tf.zeros([n or 0 for n in spec.shape], spec.dtype) for name, spec in made.element_spec.items()
+            }
+            made = made.concatenate(tf.data.Dataset.from_tensors(blank).repeat(self.rows)).take(self.rows)
+        shapes = {name: spec.shape for name, spec in made.element_spec.items()}
+        held: dict[str, tf.Tensor] = made.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
+        return held
+
     def _read(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
-        """Reads a chunk's rows; a row that cannot be read is marked, its reason comes from the replay."""
-        good = np.zeros(len(indices), bool)
-        keys = np.array([self.source.key(int(i)).encode() for i in indices], dtype=object)
-        packed: list[dict[str, Any] | None] = []
-        for row, index in enumerate(indices):
-            try:
+        """Reads a chunk's rows: the places of those that can be read, their keys and their cells.
+
+        The reason why one cannot comes from the replay.
+        """
+        places: list[int] = []
+        packed: list[dict[str, Any]] = []
+        for place, index in enumerate(indices):
+            with suppress(StepFailure):
                 packed.append(pack(read_raw(self.source, int(index), self.plan.values), self.plan.values))
-                good[row] = True
-            except StepFailure:
-                packed.append(None)
-        columns = []
-        for name, kind in signature(self.plan.values).items():
-            blank: Any = b"" if kind == tf.string else 0
-            cells = [blank if cell is None else cell[name] for cell in packed]
-            columns.append(np.array(cells, dtype=kind.as_numpy_dtype))
-        return [good, keys, *columns]
+                places.append(place)
+        keys = np.array([self.source.key(int(indices[place])).encode() for place in places], dtype=object)
+        kinds = signature(self.plan.values).items()
+        columns = [np.array([cells[name] for cells in packed], dtype=kind.as_numpy_dtype) for name, kind in kinds]
+        return [np.array(places, np.int64), keys, *columns]
 
     def _host(
-        self,
-        good: tf.Tensor,
-        position: tf.Tensor,
-        index: tf.Tensor,
-        key: tf.Tensor,
-        cells: dict[str, tf.Tensor],
-        draws: dict[str, tf.Tensor],
+        self, names: Collection[str], row: tf.Tensor, cells: dict[str, tf.Tensor], draws: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """One row up to each field's seam, in the graph."""
-        out = {"_position": position, "index": index, "key": key, "_valid": good}
-        for name, count in self.plan.streams.record.items():
-            out[f"draw {name}"] = draws[name] = tf.ensure_shape(draws[name], (count,))
+        out = {"_row": row, "_valid": tf.constant(True)}
         sizes: Sizes = {}
-        for name, chain in self.chains.items():
+        for name in (name for name in self.chains if name in names):
+            chain = self.chains[name]
             value, present = self._value(chain, cells, draws, sizes)
             value = tf.ensure_shape(value, chain.field.stacked.shape)
             out[name] = value
@@ -331,6 +391,12 @@ class TensorflowEngine(Engine):
         for name in ("_run", "_start", "_position"):
             del batch[name]
         return Delivered(chunk, batch, chunk.positions[good], lost)
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function out of AutoGraph's reach: no Python control flow on tensors is in it."""
+    kept: Callable[..., Any] = tf.autograph.experimental.do_not_convert(function)
+    return kept
 
 
 def find_device(name: str) -> str:

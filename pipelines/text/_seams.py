@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field
 
 from pipelines.errors import SpecError, nearest
 from pipelines.spec import Axis, Spec
-from pipelines.step import Kernel
+from pipelines.step import Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text._files import vocabulary
 
 TOKENS = Spec("text", (Axis("token"),))
@@ -31,20 +31,57 @@ def ids(count: int, length: int | None = None) -> Spec:
     return Spec("int64", (Axis("token", length),), "token id", (0, count - 1))
 
 
-def routed(pattern: str, in_graph: Kernel, on_host: Kernel, unless: str | None = None) -> Kernel:
-    """A TensorFlow kernel: `in_graph` for a text that matches `pattern` as a whole, `on_host` for any other.
+class Route(NamedTuple):
+    """Two ways from texts to tokens or ids in TensorFlow: `in_graph` where it is proved equal, else `on_host`."""
 
-    A text in which `unless` occurs goes to `on_host` too.
-    """
-    import tensorflow as tf
+    pattern: str
+    """What a text that goes in the graph matches as a whole."""
+    in_graph: Kernel
+    """Texts, string[n], to a RaggedTensor."""
+    on_host: Kernel
+    """One text to a list or an array, in Python."""
+    unless: str | None = None
+    """A text in which this occurs goes to the host too."""
 
-    def kernel(text: Any) -> Any:
-        safe = tf.strings.regex_full_match(text, pattern)
-        if unless is not None:
-            safe &= ~tf.strings.regex_full_match(text, f"(?s).*(?:{unless}).*")
-        return tf.cond(safe, lambda: in_graph(text), lambda: on_host(text))
+    def is_safe(self, texts: Any) -> Any:
+        """Whether texts may go in the graph."""
+        import tensorflow as tf
 
-    return kernel
+        safe = tf.strings.regex_full_match(texts, self.pattern)
+        if self.unless is not None:
+            safe &= ~tf.strings.regex_full_match(texts, f"(?s).*(?:{self.unless}).*")
+        return safe
+
+    def one(self, x: Spec, out: Spec) -> Kernel:
+        """The TensorFlow kernel for one text."""
+        import tensorflow as tf
+
+        host = host_tensorflow(self.on_host, x, out)
+
+        def kernel(text: Any) -> Any:
+            return tf.cond(self.is_safe(text), lambda: self.in_graph(text[None]).values, lambda: host(text))
+
+        return kernel
+
+    def rows(self, x: Spec, out: Spec) -> Kernel | None:
+        """The TensorFlow kernel for the texts of a batch."""
+        import tensorflow as tf
+
+        host = host_tensorflow_rows(self.on_host, x, out)
+        if host is None:
+            return None
+
+        def kernel(texts: Any) -> Any:
+            safe = self.is_safe(texts)
+            places = [tf.where(which)[:, 0] for which in (safe, ~safe)]
+
+            def apart() -> Any:
+                parts = [way(tf.gather(texts, at)) for way, at in zip((self.in_graph, host), places, strict=True)]
+                return tf.gather(tf.concat(parts, 0), tf.argsort(tf.concat(places, 0)))
+
+            return tf.cond(tf.reduce_all(safe), lambda: self.in_graph(texts), apart)
+
+        return kernel
 
 
 def need_sequence(x: Spec) -> None:

@@ -99,3 +99,19 @@ class AddTokens(Step):
             return tf.concat([*before, sequence, *after], -1)
 
         return kernel
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        if x.shape != (None,):
+            return None
+        import tensorflow as tf
+
+        begin, end = self._value(self.begin, x), self._value(self.end, x)
+
+        def kernel(sequences: Any) -> Any:
+            count = sequences.nrows()
+            before, after = [
+                [] if t is None else [tf.fill([count, 1], tf.constant(t, sequences.dtype))] for t in (begin, end)
+            ]
+            return tf.concat([*before, sequences, *after], 1)
+
+        return kernel

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from pipelines.spec import TEXT, Spec
-from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow
+from pipelines.step import Example, Identical, Kernel, Step
 from pipelines.text import _library
 from pipelines.text._characters import WHITESPACE, character_class, settled
-from pipelines.text._seams import TOKENS, routed
+from pipelines.text._seams import TOKENS, Route
 
 # what the replacements of torchtext amount to, in this order
 _DROPPED = '"'
@@ -51,18 +51,24 @@ class BasicEnglish(Step):
         tokenizer: Kernel = get_tokenizer("basic_english")
         return tokenizer
 
-    def bind_tensorflow(self, x: Spec) -> Kernel:
+    def _route(self) -> Route:
         import tensorflow as tf
 
-        def in_graph(text: Any) -> Any:
-            text = tf.strings.lower(text, encoding="utf-8")
-            text = tf.strings.regex_replace(text, _DROPPED, "")
-            text = tf.strings.regex_replace(text, _BLANK, " ")
-            return tf.strings.split(tf.strings.regex_replace(text, _APART, r" \0 "))
+        def in_graph(texts: Any) -> Any:
+            texts = tf.strings.lower(texts, encoding="utf-8")
+            texts = tf.strings.regex_replace(texts, _DROPPED, "")
+            texts = tf.strings.regex_replace(texts, _BLANK, " ")
+            return tf.strings.split(tf.strings.regex_replace(texts, _APART, r" \0 "))
 
         # the lower case of a capital sigma hangs on its neighbours
         safe = character_class((settled() | set(WHITESPACE)) - {"Σ"})
-        return routed(f"{safe}*", in_graph, host_tensorflow(tokens, x, TOKENS))
+        return Route(f"{safe}*", in_graph, tokens)
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        return self._route().one(x, TOKENS)
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        return self._route().rows(x, TOKENS)
 
 
 def tokens(text: str) -> list[str]:

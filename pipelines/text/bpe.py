@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow
+from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library, _train
 from pipelines.text._byte_pairs import LETTERS, SIGNS, as_torchtext, encoder_file, merges_file, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
@@ -106,3 +106,7 @@ class Bpe(Fitted):
     def bind_tensorflow(self, x: Spec) -> Kernel:
         text_ids = self._tokenizers()
         return host_tensorflow(self._host(text_ids, text_ids), x, self.out_spec(x))
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        text_ids = self._tokenizers()
+        return host_tensorflow_rows(self._host(text_ids, text_ids), x, self.out_spec(x))

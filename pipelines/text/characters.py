@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pipelines.spec import TEXT, Spec
-from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow
+from pipelines.step import Example, Identical, Kernel, Step
 from pipelines.text._characters import WHITESPACE, character_class, settled
-from pipelines.text._seams import TOKENS, routed
+from pipelines.text._seams import TOKENS, Route
 
 
 class Characters(Step):
@@ -44,13 +42,16 @@ class Characters(Step):
         is_plain, clusters = re.compile(self._safe()).fullmatch, _clusters()
         return lambda text: list(text) if is_plain(text) else clusters(text)
 
-    def bind_tensorflow(self, x: Spec) -> Kernel:
+    def _route(self) -> Route:
         import tensorflow as tf
 
-        def in_graph(text: Any) -> Any:
-            return tf.strings.unicode_split(text, "UTF-8")
+        return Route(self._safe(), lambda texts: tf.strings.unicode_split(texts, "UTF-8"), _clusters())
 
-        return routed(self._safe(), in_graph, host_tensorflow(_clusters(), x, TOKENS))
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        return self._route().one(x, TOKENS)
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        return self._route().rows(x, TOKENS)
 
 
 def _clusters() -> Kernel:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow
+from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library
 from pipelines.text._byte_pairs import LETTERS, NUMBER, SIGNS, WORD_END, as_torchtext, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
@@ -103,6 +103,10 @@ class ClipBpe(Step):
     def bind_tensorflow(self, x: Spec) -> Kernel:
         text_ids = self._tokenizers()
         return host_tensorflow(self._host(text_ids, text_ids), x, self.out_spec(x))
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        text_ids = self._tokenizers()
+        return host_tensorflow_rows(self._host(text_ids, text_ids), x, self.out_spec(x))
 
 
 @cache

@@ -58,7 +58,10 @@ class CodePoints(Step):
             back = tf.strings.unicode_transcode(
                 text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False
             )
-            valid = tf.debugging.Assert(tf.equal(back, text), [_INVALID])
+            valid = tf.debugging.Assert(tf.reduce_all(tf.equal(back, text)), [_INVALID])
             return tf.cast(tf.strings.unicode_decode(after([valid], text), "UTF-8", errors="replace"), tf.int64)
 
         return kernel
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        return self.bind_tensorflow(x)

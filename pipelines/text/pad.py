@@ -103,6 +103,20 @@ class Pad(Step):
 
         return kernel
 
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        if x.shape != (None,):
+            return None
+        import tensorflow as tf
+
+        value = tf.constant(self._fill(x), tf.int64 if x.is_numeric else tf.string)
+
+        def kernel(sequences: Any) -> Any:
+            short = tf.reduce_all(sequences.row_lengths() <= self.length)
+            values = after([tf.debugging.Assert(short, [self._too_long()])], sequences.values)
+            return sequences.with_values(values).to_tensor(value, shape=(None, self.length))
+
+        return kernel
+
     def _packer(self, x: Spec) -> Callable[[Any], Any]:
         """[..., token] to [..., length], for sequences that are not longer."""
         import tensorflow as tf

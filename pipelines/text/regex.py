@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from pipelines.spec import TEXT, Spec
-from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow
+from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library
 from pipelines.text._characters import WHITESPACE, character_class, settled
-from pipelines.text._seams import TOKENS, routed
+from pipelines.text._seams import TOKENS, Route
 
 _MARK = "\x01"  # stands beside each match; no settled character
 
@@ -93,23 +93,30 @@ class Regex(Step):
         compiled, is_safe, put = Compiled(self.pattern), re.compile(self._safe()).fullmatch, self._marked(_MARK)
         return lambda text: self._cut(compiled.Sub(text, put), _MARK) if is_safe(text) else self._any_text(text)
 
-    def bind_tensorflow(self, x: Spec) -> Kernel:
+    def _route(self) -> Route | None:
         import tensorflow as tf
 
-        host = host_tensorflow(self._any_text, x, TOKENS)
         try:
             tf.strings.regex_replace("", self.pattern, "")
         except tf.errors.InvalidArgumentError:  # an older RE2 does not know it
-            return host
+            return None
         every = self.mode == "split"
 
-        def in_graph(text: Any) -> Any:
-            marked = tf.strings.regex_replace(text, self.pattern, self._marked(_MARK))
+        def in_graph(texts: Any) -> Any:
+            marked = tf.strings.regex_replace(texts, self.pattern, self._marked(_MARK))
             parts = tf.strings.split(marked, _MARK)
-            parts = parts if every else parts[1::2]
-            return tf.boolean_mask(parts, tf.strings.length(parts) > 0)
+            parts = parts if every else parts[:, 1::2]
+            return tf.ragged.boolean_mask(parts, tf.strings.length(parts) > 0)
 
-        return routed(self._safe(), in_graph, host)
+        return Route(self._safe(), in_graph, self._any_text)
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        route = self._route()
+        return route.one(x, TOKENS) if route else host_tensorflow(self._any_text, x, TOKENS)
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        route = self._route()
+        return route.rows(x, TOKENS) if route else host_tensorflow_rows(self._any_text, x, TOKENS)
 
 
 def _replace(text: str, pattern: str, replacement: str) -> str:

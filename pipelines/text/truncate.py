@@ -45,3 +45,8 @@ class Truncate(Step):
             return sequence[..., : self.length]
 
         return kernel
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        if x.shape != (None,):
+            return None
+        return lambda sequences: sequences[:, : self.length]

@@ -120,6 +120,14 @@ class Vocab(Fitted):
 
         return kernel
 
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        if x.size("token") is not None:
+            return None
+        import tensorflow as tf
+
+        kernel = self.bind_tensorflow(x)
+        return lambda words: tf.ragged.map_flat_values(kernel, words)
+
 
 def _fits_on_a_line(token: str) -> bool:
     return bool(token) and not {"\n", "\r", "\0"} & set(token)

@@ -56,3 +56,6 @@ class Whitespace(Step):
             return tf.strings.split(tf.strings.regex_replace(text, blank, " "))
 
         return kernel
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        return self.bind_tensorflow(x)

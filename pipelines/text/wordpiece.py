@@ -5,19 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipelines.errors import SpecError
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow
+from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library, _train
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import lines, vocabulary, write
 from pipelines.text._pieces import Ids, by_pieces
-from pipelines.text._seams import ids, routed
+from pipelines.text._seams import Route, ids
 
 _VOCABULARY = str(Path(__file__).parent / "_example" / "wordpiece.txt")
 _SPECIAL = ("[SEP]", "[CLS]", "[PAD]", "[MASK]")
@@ -126,10 +125,19 @@ class Wordpiece(Fitted):
         return lambda piece: list(model.encode(piece)) if len(piece) <= _LONGEST_WORD // 3 else long(piece)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
-        host_ids = self._tokenizers()
-        host = host_tensorflow(self._host(host_ids, host_ids), x, self.out_spec(x))
+        route, host = self._ways()
+        return route.one(x, self.out_spec(x)) if route else host_tensorflow(host, x, self.out_spec(x))
+
+    def bind_tensorflow_rows(self, x: Spec) -> Kernel | None:
+        route, host = self._ways()
+        return route.rows(x, self.out_spec(x)) if route else host_tensorflow_rows(host, x, self.out_spec(x))
+
+    def _ways(self) -> tuple[Route | None, Ids]:
+        """The ways in TensorFlow: by tensorflow_text where it can be, and the host's."""
+        ids_of = self._tokenizers()
+        host = self._host(ids_of, ids_of)
         if not (self._accents_follow_case and _library.usable("tensorflow_text")):
-            return host
+            return None, host
         import tensorflow as tf
         import tensorflow_text
 
@@ -142,8 +150,5 @@ class Wordpiece(Fitted):
         )
         starts = {token[0] for token in self._special()}
         safe = character_class((settled(folds=self.lower) | set(WHITESPACE)) - starts)
-
-        def in_graph(text: Any) -> Any:
-            return tokenizer.tokenize(text[None]).values  # a scalar fails inside a graph
-
-        return routed(f"{safe}*", in_graph, host, unless=f"[^{WHITESPACE}]{{{_LONGEST_WORD + 1}}}")
+        too_long = f"[^{WHITESPACE}]{{{_LONGEST_WORD + 1}}}"
+        return Route(f"{safe}*", tokenizer.tokenize, host, unless=too_long), host
