@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run.fakes import fake
+from run.fakes import ABSENT, CLASSES, MISLABELLED, UNREADABLE, fake
 
 from pipelines.audio.fit import Fit
 from pipelines.runtime._chain import Chain
@@ -60,3 +60,26 @@ def test_memory_that_runs_out_is_not_the_records_fault(monkeypatch: pytest.Monke
     monkeypatch.setattr(Fit, "bind_torch_rows", lambda self, x: broken)
     with pytest.raises(MemoryError):
         list(fake("torch", lost=(), fields=FIELDS))
+
+
+LABELS: dict[str, Any] = {
+    "class": {"from": "label", "steps": [{"label.index": CLASSES}]},
+    "number": {"from": "number"},
+    "needed": {"from": "needed"},
+}
+
+
+@pytest.mark.parametrize("beside", [{}, {"picture": {"from": "picture"}}], ids=["columns alone", "beside rows"])
+@pytest.mark.parametrize("lost", [(), (MISLABELLED,), (UNREADABLE,), (ABSENT,)], ids=["none", "step", "read", "absent"])
+def test_tensorflow_goes_row_by_row_only_where_a_column_fails(beside: dict[str, Any], lost: tuple[int, ...]) -> None:
+    pipe = fake("tensorflow", lost=lost, fields=LABELS | beside)
+    assert pipe.engine._columns == set(LABELS)
+    again: list[int] = []
+    alone = pipe.engine._alone
+    pipe.engine._alone = lambda *chunk: again.append(int(chunk[1])) or alone(*chunk)
+    batches = list(pipe)
+    indices = np.concatenate([np.asarray(batch["index"]) for batch in batches])
+    assert sorted(indices.tolist()) == [i for i in range(50) if i not in lost]
+    np.testing.assert_array_equal(np.concatenate([np.asarray(batch["class"]) for batch in batches]), indices % 2)
+    assert [failure.index for failure in pipe.quarantine] == list(lost)
+    assert len(again) == (0 if lost in ((), (UNREADABLE,)) else 1)  # what cannot be read never reaches the columns
