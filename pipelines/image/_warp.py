@@ -72,8 +72,8 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
         parts = (xx * dx / width, (xy * dy + x0) / width, yx * dx / height, (yy * dy + y0) / height)
         x_dx, x_dy, y_dx, y_dy = (part.to(device, torch.float32) for part in parts)
         places = torch.empty(len(xx), tall, wide, 2, device=device)
-        places[..., 0] = x_dx[:, None, :] + x_dy[:, :, None]
-        places[..., 1] = y_dx[:, None, :] + y_dy[:, :, None]
+        torch.add(x_dx[:, None, :], x_dy[:, :, None], out=places[..., 0])
+        torch.add(y_dx[:, None, :], y_dy[:, :, None], out=places[..., 1])
         if len(way) == 8:
             px, py = (number[:, None] for number in way[6:])
             depth = (px * dx)[:, None, :] + (py * dy + 1)[:, :, None]
@@ -90,7 +90,7 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
         if blend:
             values, inside = values[:, :channels], values[:, channels:]
             values = values + (1 - inside) * fills(values)
-        return (values + (0.5 + SLACK)).floor().clamp(0, 255).to(torch.uint8) if levels else values
+        return values.add_(0.5 + SLACK).floor_().clamp_(0, 255).to(torch.uint8) if levels else values
 
     return nearest if method == "nearest" else bilinear
 

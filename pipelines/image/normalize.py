@@ -65,7 +65,10 @@ class Normalize(Step):
 
         def kernel(pictures: torch.Tensor) -> torch.Tensor:
             levels: torch.Tensor = F.to_dtype(pictures, torch.float32, scale=True)
-            return levels if self.only_scales else levels.sub(mean(levels)).mul_(inverse(levels))
+            if self.only_scales:
+                return levels
+            centred = levels.sub(mean(levels)) if levels is pictures else levels.sub_(mean(levels))
+            return centred.mul_(inverse(levels))
 
         return kernel
 

@@ -31,6 +31,9 @@ from pipelines.sources._base import Source
 AHEAD = 2
 """Batches kept ready beyond those in the threads' hands."""
 
+AT_ONCE = 1 << 20
+"""Values that go through the steps on the batch together on a CPU; a whole batch of photos takes twice as long."""
+
 Row = tuple[int, dict[str, Any]]
 
 
@@ -174,7 +177,7 @@ class TorchEngine(Engine):
             if stream is not None
         }
         if field.seam < len(field.nodes):
-            held = chain.run(((held, None),), draws.__getitem__, field.seam, len(field.nodes), {})[0][0]
+            held = self._on_batch(chain, held, draws)
         if len(present) < count:
             keep = torch.zeros(count, dtype=torch.bool)
             keep[present] = True
@@ -182,6 +185,26 @@ class TorchEngine(Engine):
             zero = torch.zeros((), dtype=held.dtype, device=held.device)
             held = torch.where(keep.to(held.device).view(shape), held, zero)
         return {field.name: held} | _extras(field, values, count, present)
+
+    def _on_batch(self, chain: Chain, held: torch.Tensor, draws: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """A field's nodes behind the seam; on a CPU some rows at a time, so that its cache holds what flows between."""
+        every = len(held)
+        if held.device.type == "cpu":
+            every = max(1, AT_ONCE // max(1, held[0].numel()))
+        made: torch.Tensor | None = None
+        for first in range(0, len(held), every):
+            rows = slice(first, first + every)
+            given = {stream: draw[rows] for stream, draw in draws.items()}
+            part = chain.run(((held[rows], None),), given.__getitem__, chain.field.seam, len(chain.field.nodes), {})[0][
+                0
+            ]
+            if len(part) == len(held):
+                return part
+            if made is None:
+                made = part.new_empty(len(held), *part.shape[1:])
+            made[rows] = part
+        assert made is not None, "a batch has rows"
+        return made
 
 
 def _padded(draws: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
@@ -240,6 +263,7 @@ def _on_one_core() -> None:
     torch does not pass on; without it FFTs and products of two workers would each start threads for all cores.
     """
     torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread's first question or op sets it to what was last set anywhere: ask before others set
     with suppress(OSError, AttributeError):  # a build of torch without MKL
         library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
         ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local(1)
