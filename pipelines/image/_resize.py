@@ -119,7 +119,7 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
     def smooth(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(pictures)
         flat = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
-        flat = tf.cast(tf.transpose(flat, [2, 1, 0, 3]), tf.float32)
+        flat = tf.cast(tf.transpose(flat, [2, 1, 0, 3]), tf.float32)  # bytes are moved faster than floats
         flat = tf.transpose(first_axis(flat, width), [1, 2, 0, 3])
         flat = first_axis(flat, height)
         if levels:

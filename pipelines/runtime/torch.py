@@ -188,22 +188,21 @@ class TorchEngine(Engine):
 
     def _on_batch(self, chain: Chain, held: torch.Tensor, draws: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """A field's nodes behind the seam; on a CPU some rows at a time, so that its cache holds what flows between."""
-        every = len(held)
-        if held.device.type == "cpu":
-            every = max(1, AT_ONCE // max(1, held[0].numel()))
-        made: torch.Tensor | None = None
-        for first in range(0, len(held), every):
-            rows = slice(first, first + every)
+
+        def run(rows: slice) -> torch.Tensor:
             given = {stream: draw[rows] for stream, draw in draws.items()}
-            part = chain.run(((held[rows], None),), given.__getitem__, chain.field.seam, len(chain.field.nodes), {})[0][
-                0
-            ]
-            if len(part) == len(held):
-                return part
-            if made is None:
-                made = part.new_empty(len(held), *part.shape[1:])
-            made[rows] = part
-        assert made is not None, "a batch has rows"
+            carried = chain.run(((held[rows], None),), given.__getitem__, chain.field.seam, len(chain.field.nodes), {})
+            made: torch.Tensor = carried[0][0]
+            return made
+
+        every = max(1, AT_ONCE // max(1, held[0].numel()))
+        if held.device.type != "cpu" or every >= len(held):
+            return run(slice(None))
+        first = run(slice(every))
+        made = first.new_empty(len(held), *first.shape[1:])
+        made[:every] = first
+        for start in range(every, len(held), every):
+            made[start : start + every] = run(slice(start, start + every))
         return made
 
 
@@ -263,7 +262,7 @@ def _on_one_core() -> None:
     torch does not pass on; without it FFTs and products of two workers would each start threads for all cores.
     """
     torch.set_num_threads(1)
-    torch.get_num_threads()  # a thread's first question or op sets it to what was last set anywhere: ask before others set
+    torch.get_num_threads()  # a thread's first question, or op, sets it to what was last set anywhere: ask before that
     with suppress(OSError, AttributeError):  # a build of torch without MKL
         library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
         ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local(1)
