@@ -26,6 +26,7 @@ from pipelines.grid import Chunk, Failure
 from pipelines.plan import FieldPlan, Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw, reason_of
 from pipelines.runtime._engine import Batch, Delivered, Engine
+from pipelines.runtime._lanes import Lanes
 from pipelines.sources._base import Source
 
 AHEAD = 2
@@ -48,6 +49,7 @@ class TorchEngine(Engine):
         super().__init__(plan, source, rows)
         self.device = find_device(device)
         self.threads = threads or os.cpu_count() or 1
+        self.lanes = Lanes(self.threads, fixed=threads is not None)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def to_draw(self, variates: npt.NDArray[np.float64]) -> torch.Tensor:
@@ -56,6 +58,7 @@ class TorchEngine(Engine):
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
         pool = _Workers(self.threads)
         waiting: deque[Future[tuple[Delivered, Any]]] = deque()
+        self.lanes.start()
         try:
             for chunk in chunks:
                 waiting.append(pool.submit(self._make, chunk))
@@ -67,7 +70,9 @@ class TorchEngine(Engine):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _hand_over(self, future: Future[tuple[Delivered, Any]]) -> Delivered:
+        ready = future.done()
         delivered, done = future.result()
+        self.lanes.delivered(len(delivered.positions), waited=not ready)
         if done is not None and delivered.batch is not None:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(done)  # orders the consumer's work after ours without stopping the host
@@ -78,7 +83,7 @@ class TorchEngine(Engine):
 
     def _make(self, chunk: Chunk) -> tuple[Delivered, Any]:
         """One batch; runs in a worker thread."""
-        with torch.no_grad(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
+        with self.lanes, torch.no_grad(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
             failures: list[Failure] = []
             rows = self._host(chunk, failures)
             try:
