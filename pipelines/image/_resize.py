@@ -119,8 +119,12 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
     def smooth(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(pictures)
         flat = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
-        flat = tf.cast(tf.transpose(flat, [2, 1, 0, 3]), tf.float32)  # bytes are moved faster than floats
-        flat = tf.transpose(first_axis(flat, width), [1, 2, 0, 3])
+        flat = tf.cast(tf.transpose(flat, [2, 1, 0, 3]), tf.float32)
+        flat = first_axis(flat, width)
+        if levels:  # bytes are moved faster than floats
+            flat = tf.cast(tf.transpose(tf.cast(flat, tf.uint8), [1, 2, 0, 3]), tf.float32)
+        else:
+            flat = tf.transpose(flat, [1, 2, 0, 3])
         flat = first_axis(flat, height)
         if levels:
             flat = tf.cast(flat, tf.uint8)

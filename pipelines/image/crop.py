@@ -162,8 +162,12 @@ class Crop(MovingStep):
                 fits = tf.debugging.assert_greater_equal(size, [tall, wide], "the picture is smaller than the crop")
                 pictures = after([fits], pictures)
             shape = tf.shape(pictures)
-            boxes = tf.numpy_function(self.boxes, [shape[-3], shape[-2], *([] if draw is None else [draw])], tf.int64)
-            boxes.set_shape([4] if draw is None else [*draw.shape[:-1], 4])
+            if draw is None:  # as `boxes` has it, without asking Python
+                corner = tf.cast(tf.round((shape[-3:-1] - [tall, wide]) / 2), tf.int32)
+                cropped = pictures[..., corner[0] : corner[0] + tall, corner[1] : corner[1] + wide, :]
+                return tf.ensure_shape(cropped, [*pictures.shape[:-3], tall, wide, x.size("channel")])
+            boxes = tf.numpy_function(self.boxes, [shape[-3], shape[-2], draw], tf.int64)
+            boxes.set_shape([*draw.shape[:-1], 4])
             boxes = tf.cast(boxes, tf.int32)
             if len(boxes.shape) == 1:
                 parts = cut(pictures, boxes)
