@@ -131,10 +131,7 @@ def spdl(folder: Path, turn: bool) -> Epoch:
 
 
 def webdataset(folder: Path, turn: bool) -> Epoch:
-    import io
-
     import webdataset as wds
-    from PIL import Image
     from torchvision.transforms import v2
 
     shards = [str(folder / f"shard-{number}.tar") for number in range(THREADS)]
@@ -145,12 +142,10 @@ def webdataset(folder: Path, turn: bool) -> Epoch:
                 tar.write({"__key__": Path(path).stem.replace(".", "_"), "jpg": Path(path).read_bytes()})
     change = _transforms(turn, [v2.ToImage()])
 
-    def load(sample: dict[str, Any]) -> Any:
-        return change(Image.open(io.BytesIO(sample["jpg"])).convert("RGB"))
-
-    data = wds.WebDataset(shards, shardshuffle=THREADS, workersplitter=wds.split_by_worker).shuffle(1000).map(load)
+    data = wds.WebDataset(shards, shardshuffle=THREADS, workersplitter=wds.split_by_worker).shuffle(1000)
+    data = data.decode("pil").to_tuple("jpg").map_tuple(change)
     loader = wds.WebLoader(data.batched(BATCH), batch_size=None, num_workers=THREADS, persistent_workers=True)
-    return lambda: iter(loader)
+    return lambda: (pictures for (pictures,) in loader)
 
 
 def grain(folder: Path, turn: bool) -> Epoch:
