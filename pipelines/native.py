@@ -76,7 +76,10 @@ def to_numpy(value: Any, spec: Spec) -> Any:
             value = value.float()
         array = value.numpy()
         return np.moveaxis(array, -3, -1) if spec.is_picture else array
-    return value.numpy() if hasattr(value, "numpy") else np.asarray(value, dtype=spec.dtype)
+    if not hasattr(value, "numpy"):
+        return np.asarray(value, dtype=spec.dtype)
+    array = value.numpy()
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def _strings(value: Any, dtype: str) -> Any:

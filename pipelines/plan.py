@@ -18,7 +18,7 @@ from pipelines.geometry import FollowBoxes, MovingStep, SameSize
 from pipelines.grid import Streams
 from pipelines.sources._base import Source
 from pipelines.sources._subset import limit, split
-from pipelines.spec import FRAMEWORKS, Spec
+from pipelines.spec import FRAMEWORKS, HALF_MOST, Floats, Spec
 from pipelines.step import BatchStep, Step, only_in
 
 
@@ -89,10 +89,24 @@ class Plan:
     """The raw values that the fields read."""
     streams: Streams
     batch_nodes: tuple[BatchNode, ...] = ()
+    floats: Floats = "float32"
+    """What float32 values are rounded to when all steps are done."""
+
+    @property
+    def rounded(self) -> frozenset[str]:
+        """The fields whose values are rounded to `floats`."""
+        names = {name for name, spec in self._made.items() if spec.dtype == "float32"}
+        return frozenset(names if self.floats != "float32" else ())
 
     @property
     def specs(self) -> dict[str, Spec]:
         """What is delivered of each field for one record."""
+        made = self._made
+        return made | {name: made[name].but(dtype=self.floats) for name in self.rounded}
+
+    @property
+    def _made(self) -> dict[str, Spec]:
+        """What the steps make of each field."""
         specs = {field.name: field.spec.but(optional=field.optional) for field in self.fields}
         for node in self.batch_nodes:
             specs |= zip(node.step.fields, node.gives, strict=True)
@@ -141,13 +155,27 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
     read = {name: source.values[name] for field in fields.values() for name in field.sources}
     drawn = {n.stream: n.step.variates() for field in fields.values() for n in field.nodes if n.stream is not None}
     streams = Streams(drawn, {n.stream: n.step.variates() for n in batch_nodes if n.stream is not None})
-    return Plan(tuple(fields.values()), read, streams, batch_nodes), source
+    plan = Plan(tuple(fields.values()), read, streams, batch_nodes, config.batch.floats)
+    if too_large := _too_large(plan, config):
+        raise ConfigError(_in_order(too_large))
+    return plan, source
 
 
 def without_batch_chance(plan: Plan) -> Plan:
     """The plan as evaluation takes it: of the steps on the batch only those that pack."""
     kept = tuple(node for node in plan.batch_nodes if node.step.packs)
     return replace(plan, batch_nodes=kept, streams=Streams(plan.streams.record))
+
+
+def _too_large(plan: Plan, config: Config) -> list[Fault]:
+    """The fields whose values are known to be too large for the floats they are rounded to."""
+    places = {field.name: field.place for field in config.fields}
+    rounded = {name: plan.specs[name] for name in plan.rounded if plan.floats == "float16"}
+    return [
+        Fault(places[name], f"{name}: float16 holds numbers up to {HALF_MOST}, got {spec}; take floats: bfloat16")
+        for name, spec in rounded.items()
+        if spec.range and max(map(abs, spec.range)) > HALF_MOST
+    ]
 
 
 def _wrong_framework(config: Config) -> list[Fault]:

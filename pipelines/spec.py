@@ -19,6 +19,9 @@ from pipelines.errors import SpecError
 
 Framework = Literal["torch", "tensorflow"]
 FRAMEWORKS: tuple[Framework, ...] = ("torch", "tensorflow")
+Floats = Literal["float32", "float16", "bfloat16"]
+HALF_MOST = 65504
+"""The largest float16."""
 PER_RECORD: Literal["per record"] = "per record"
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator,
 
 from pipelines.catalog import sink_names
 from pipelines.errors import nearest
+from pipelines.spec import Floats
 from pipelines.step import ConfigPath
 
 TOP_KEYS = ("framework", "seed", "source", "fields", "batch_steps", "batch", "cache", "output", "on_error")
@@ -30,6 +31,7 @@ class BatchConfig(_Section):
     shuffle: Annotated[bool, Field(description="A new random order for each epoch, from the seed.")] = False
     drop_last: Annotated[bool, Field(description="Leave out the last batch when it is not full.")] = False
     fixed: Annotated[bool, Field(description="Fill short batches with rows whose `_valid` is false.")] = False
+    floats: Annotated[Floats, Field(description="What float32 values are rounded to at the end.")] = "float32"
 
 
 class CacheConfig(_Section):

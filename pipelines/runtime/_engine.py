@@ -62,6 +62,15 @@ class Engine(ABC):
     def to_draw(self, variates: npt.NDArray[np.float64]) -> Any:
         """Variates as the kernels take them."""
 
+    @abstractmethod
+    def rounded(self, value: Any, dtype: str) -> Any:
+        """A float32 tensor as one of `dtype`, to even."""
+
+    def _finished(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Entries of a batch, or a record's fields, with the floats that are delivered."""
+        there = [name for name in self.plan.rounded & values.keys() if values[name] is not None]
+        return values | {name: self.rounded(values[name], self.plan.floats) for name in there}
+
     def apply(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of one record in memory whose values are given, without chance; StepFailure where it fails."""
         plan, chains = self._whole
@@ -72,7 +81,7 @@ class Engine(ABC):
             followed = {node.size_of for node in chain.field.nodes if node.size_of}
             if raw.keys() >= set(chain.field.sources) and sizes.keys() >= followed:
                 values[name] = chain.value(raw, serving.__getitem__, sizes=sizes)
-        return {field.name: values[field.name] for field in plan.fields if field.name in values}
+        return self._finished({field.name: values[field.name] for field in plan.fields if field.name in values})
 
     def trace(self, chunk: Chunk, row: int) -> Iterator[Trace]:
         """One row of a chunk, step by step; StepFailure where it fails."""

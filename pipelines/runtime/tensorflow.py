@@ -57,6 +57,9 @@ class TensorflowEngine(Engine):
     def to_draw(self, variates: npt.NDArray[np.float64]) -> tf.Tensor:
         return tf.constant(variates)
 
+    def rounded(self, value: tf.Tensor, dtype: str) -> tf.Tensor:
+        return tf.cast(value, dtype)
+
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
         run = self._open()
         self._waiting.append((run, chunks))
@@ -221,7 +224,7 @@ class TensorflowEngine(Engine):
         else:
             some = tf.debugging.assert_positive(count, "no row is left")
             held["_valid"] = tf.fill([after([some], count)], True)
-        batch = self._rest(held, batch_draws)
+        batch = self._finished(self._rest(held, batch_draws))
         batch["_run"], batch["_start"] = run, start
         return batch
 

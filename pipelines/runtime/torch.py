@@ -55,6 +55,9 @@ class TorchEngine(Engine):
     def to_draw(self, variates: npt.NDArray[np.float64]) -> torch.Tensor:
         return torch.from_numpy(variates)
 
+    def rounded(self, value: torch.Tensor, dtype: str) -> torch.Tensor:
+        return value.to(getattr(torch, dtype))
+
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
         pool = _Workers(self.threads)
         waiting: deque[Future[tuple[Delivered, Any]]] = deque()
@@ -158,6 +161,7 @@ class TorchEngine(Engine):
                 batch[name] = torch.cat([made, made.new_zeros(missing, *made.shape[1:])]) if missing else made
         if self.rows:
             batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
+        batch = self._finished(batch)
         on_device = {name: v.to(self.device) for name, v in batch.items() if isinstance(v, torch.Tensor)}
         return batch | on_device
 
