@@ -19,7 +19,7 @@ Way = npt.NDArray[np.float64]
 """float64[..., 6 or 8], as _warp has it."""
 
 CLOSE = Levels(
-    1, 0.005, real=5e-4, why="bilinear positions are float32: 1e-4 of a pixel, and of the range, at 500 pixels"
+    1, 0.002, real=5e-4, why="bilinear positions are float32: 1e-4 of a pixel, and of the range, at 500 pixels"
 )
 
 

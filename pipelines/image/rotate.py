@@ -41,7 +41,7 @@ class Rotate(MovingStep):
     fill: float | Annotated[tuple[float, ...], Field(min_length=1)] = 0.0
 
     agreement = Levels(
-        1, 0.005, real=5e-4, why="bilinear positions are float32: 6e-5 of a pixel, and 1e-4 of the range, at 500 pixels"
+        1, 0.002, real=5e-4, why="bilinear positions are float32: 6e-5 of a pixel, and 1e-4 of the range, at 500 pixels"
     )
     serving = (0.5,)
     examples = (
