@@ -39,7 +39,8 @@ def test_valid(read, valid, tmp_path):
     assert (picture.optional, picture.follows, picture.complete) == (False, None, True)
     assert kind.steps[0].step == Index(classes=("cat", "dog"))
     assert kind.optional
-    assert config.batch.model_dump() == {"size": 4, "shuffle": True, "drop_last": False, "fixed": False}
+    batch = {"size": 4, "shuffle": True, "drop_last": False, "fixed": False, "floats": "float32"}
+    assert config.batch.model_dump() == batch
     assert (config.output.format, config.output.path, config.output.records_per_shard) == (
         "npz",
         tmp_path / "out",
@@ -56,7 +57,8 @@ def test_defaults(read):
     config = read("framework: tensorflow\nsource: {folder: {path: d, files: '*'}}\nfields: {a: {from: file}}\n")
     assert config.faults == ()
     assert (config.framework, config.seed, config.split, config.output) == ("tensorflow", 0, None, None)
-    assert config.batch.model_dump() == {"size": 32, "shuffle": False, "drop_last": False, "fixed": False}
+    batch = {"size": 32, "shuffle": False, "drop_last": False, "fixed": False, "floats": "float32"}
+    assert config.batch.model_dump() == batch
     assert config.on_error.model_dump() == {"policy": "quarantine", "at_most": 0.01}
     assert config.fields[0].steps == config.batch_steps == ()
 
