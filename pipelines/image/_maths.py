@@ -204,10 +204,14 @@ def tensorflow_maths() -> Maths:
 
     def choose(operations: Sequence[Callable[[Any, Any], Any]], values: tf.Tensor, plan: tf.Tensor) -> Any:
         def one(value: tf.Tensor, plan: tf.Tensor) -> tf.Tensor:
-            for place in range(plan.shape[0]):
-                calls = [partial(operation, value, plan[place, 1:]) for operation in operations]
-                value = tf.ensure_shape(tf.switch_case(tf.cast(plan[place, 0], tf.int32), calls), value.shape)
-            return value
+            def step(place: tf.Tensor, value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                asked = tf.gather(plan, place)
+                calls = [partial(operation, value, asked[1:]) for operation in operations]
+                made = tf.switch_case(tf.cast(asked[0], tf.int32), calls)
+                return place + 1, tf.ensure_shape(made, value.shape)
+
+            count = plan.shape[0]  # a loop, so that the operations are traced once, not once for each place
+            return tf.while_loop(lambda place, value: place < count, step, (0, value))[1]
 
         if values.shape.rank == 3:
             return one(values, plan)

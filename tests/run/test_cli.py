@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -256,33 +255,23 @@ def test_running_one_framework_loads_nothing_of_the_other(config: Path, loaded: 
     assert done.returncode == 0, done.stderr
 
 
-def test_interrupt_keeps_finished_shards_and_resume_ends_the_same(config: Path, framework: str) -> None:
-    """Ctrl-C in the middle, then --resume: the folder is that of an undisturbed run, byte for byte."""
+def test_a_killed_run_keeps_finished_shards_and_resume_ends_the_same(
+    pipelines: Any, config: Path, framework: str
+) -> None:
+    """SIGKILL in the middle, then --resume: the folder is that of an undisturbed run, byte for byte."""
     text = CONFIG.replace("batch: {size: 4", "output: {format: npz, path: out, records_per_shard: 2}\nbatch: {size: 2")
     config.write_text(text)
     whole, broken = config.parent / "whole", config.parent / "broken"
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines",
-        "run",
-        str(config),
-        "-f",
-        framework,
-        "--epochs",
-        "5",
-        "--device",
-        "cpu",
-    ]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    subprocess.run([*command, "--output", str(whole)], check=True, env=environment, capture_output=True)
-    process = subprocess.Popen([*command, "--output", str(broken)], env=environment, stderr=subprocess.PIPE, text=True)
+    arguments = ["run", config, "-f", framework, "--epochs", 5, "--device", "cpu"]
+    assert pipelines(*arguments, "--output", whole).code == 0
+    command = [sys.executable, "-m", "pipelines", *map(str, arguments), "--output", str(broken)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while len(list(broken.glob("shard-*"))) < 3 and process.poll() is None:
         time.sleep(0.01)
     process.kill()
     process.wait()
     assert not (broken / "manifest.json").exists(), "the run ended before it could be killed"
-    subprocess.run([*command, "--output", str(broken), "--resume"], check=True, env=environment, capture_output=True)
+    assert pipelines(*arguments, "--output", broken, "--resume").code == 0
     names = sorted(p.name for p in whole.iterdir() if not p.name.startswith("."))
     assert names == sorted(p.name for p in broken.iterdir() if not p.name.startswith("."))
     for name in names:
