@@ -17,6 +17,7 @@ from pipelines.errors import ConfigError, Fault, SpecError, UserError, nearest
 from pipelines.geometry import FollowBoxes, MovingStep, SameSize
 from pipelines.grid import Streams
 from pipelines.sources._base import Source
+from pipelines.sources._mix import Mix
 from pipelines.sources._subset import limit, split
 from pipelines.spec import FRAMEWORKS, HALF_MOST, Floats, Spec
 from pipelines.step import BatchStep, Step, only_in
@@ -132,9 +133,12 @@ def open_source(config: Config, first: int | None = None) -> Source:
     """The records of a config: its source, the split it uses and the first `first` of those."""
     if config.source is None:
         raise ConfigError(config.faults)
-    source = config.source.open()
-    if config.split is not None:
-        source = split(source, config.split.parts, config.split.use)
+    if (parts := config.split) is None:
+        source = config.source.open()
+    elif isinstance(config.source, Mix):
+        source = config.source.open(lambda whole: split(whole, parts.parts, parts.use))
+    else:
+        source = split(config.source.open(), parts.parts, parts.use)
     return source if first is None else limit(source, first)
 
 

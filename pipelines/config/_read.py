@@ -31,6 +31,7 @@ from pipelines.config._validate import validate
 from pipelines.config._yaml import MOST_BYTES, override, read_yaml
 from pipelines.errors import ConfigError, Fault, UserError, nearest
 from pipelines.sources._base import SourceConfig
+from pipelines.sources._mix import Mix, Part, Share
 from pipelines.spec import FRAMEWORKS
 from pipelines.step import BatchStep, Step
 
@@ -217,22 +218,48 @@ class _Reader:
     def _source(self, node: Node | None, root: Place) -> tuple[str, Place, SourceConfig | None, SplitConfig | None]:
         if node is None:
             return "", root, None, None
-        known = (*source_names(), "split")
         if not isinstance(node.value, dict):
             self._expected(node, "a mapping with the name of a source and its parameters")
             return "", node.place, None, None
-        given = self._section(node, known, "source")
-        split = self._parameters(SplitConfig, given.pop("split", None), "split")
-        # a source may be given without parameters, so null ones are looked at too
-        names = [name for name in _children(node) if name in known and name != "split"]
-        if len(names) != 1:
-            unknown = any(name not in known for name in _children(node))
-            if names or not unknown:
-                listed = " and ".join(names) or "none"
-                self._faults.add(node.place, f"expected one source, got {listed}; sources are {', '.join(known[:-1])}")
+        name, entry, given = self._one_source(node, (*source_names(), "mix"), ("split",), "source")
+        split = self._parameters(SplitConfig, given.get("split"), "split")
+        if name is None:
             return "", node.place, None, split
-        name, entry = names[0], _children(node)[names[0]]
-        return name, entry.place, validate(find_source(name), entry, name, self._base, self._faults), split
+        made = self._mix(entry) if name == "mix" else validate(find_source(name), entry, name, self._base, self._faults)
+        return name, entry.place, made, split
+
+    def _one_source(
+        self, node: Node, sources: tuple[str, ...], others: tuple[str, ...], what: str
+    ) -> tuple[str | None, Node, dict[str, Node]]:
+        """The name and entry of the only source in a section, and what stands beside it."""
+        given = self._section(node, (*sources, *others), what)
+        beside = {key: child for key, child in given.items() if key in others}
+        # a source may be given without parameters, so null ones are looked at too
+        names = [name for name in _children(node) if name in sources]
+        if len(names) == 1:
+            return names[0], _children(node)[names[0]], beside
+        if names or not any(name not in (*sources, *others) for name in _children(node)):
+            listed = " and ".join(names) or "none"
+            self._faults.add(node.place, f"expected one source, got {listed}; sources are {', '.join(sources)}")
+        return None, node, beside
+
+    def _mix(self, node: Node) -> Mix | None:
+        """The sources of a mix, each with its weight."""
+        if not isinstance(node.value, list) or not node.value:
+            self._expected(node, "mix to be a list of sources, each with its weight")
+            return None
+        parts: list[Part] = []
+        for entry in node.value:
+            name, parameters, given = self._one_source(entry, source_names(), ("weight", "name"), "a source of the mix")
+            share = validate(Share, Node(entry.place, given), "the mix", self._base, self._faults)
+            if name is None or share is None:
+                continue
+            source = validate(find_source(name), parameters, name, self._base, self._faults)
+            if source is not None:
+                parts.append(Part(name=share.name or name, weight=share.weight, source=source))
+            if [part.name for part in parts].count(share.name or name) > 1:
+                self._faults.add(entry.place, f"mix: two sources are called {share.name or name!r}; give each a `name`")
+        return Mix(parts=tuple(parts)) if len(parts) == len(node.value) else None
 
     def _fields(self, node: Node | None) -> tuple[FieldConfig, ...]:
         if node is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Iterable
+from inspect import getdoc
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from pipelines.config._models import (
     OutputConfig,
     SplitConfig,
 )
+from pipelines.sources._mix import Mix, Share
 from pipelines.spec import FRAMEWORKS
 from pipelines.step import BatchStep
 
@@ -39,8 +41,11 @@ def json_schema() -> Schema:
     }
     definitions["batch_step"] = {"description": "A step on the finished batch.", **_one_of(on_batch)}
     sources = {name: model(f"sources.{name}", find_source(name)) for name in source_names()}
+    part = _object({**sources, **Share.model_json_schema()["properties"]}, required=["weight"])
+    definitions["part"] = {"description": "A source of a mix.", **part, "oneOf": _required(sources)}
+    sources["mix"] = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/part"}, "description": getdoc(Mix)}
     source = _object({**sources, "split": _may_be_null(model("split", SplitConfig))})
-    source["oneOf"] = [{"required": [name]} for name in sources]
+    source["oneOf"] = _required(sources)
     output = model("output", OutputConfig)
     definitions["output"]["properties"]["format"]["enum"] = list(sink_names())
     definitions["field"] = _field()
@@ -91,7 +96,7 @@ def _define(definitions: Schema, name: str, model: type[BaseModel]) -> Schema:
     made = model.model_json_schema(ref_template=f"#/$defs/{name}.{{model}}")
     for part, schema in made.pop("$defs", {}).items():
         definitions[f"{name}.{part}"] = schema
-    made["description"] = inspect.getdoc(model) or ""
+    made["description"] = getdoc(model) or ""
     definitions[name] = {**made, "title": name}
     return {"$ref": f"#/$defs/{name}"}
 
@@ -99,6 +104,10 @@ def _define(definitions: Schema, name: str, model: type[BaseModel]) -> Schema:
 def _object(properties: Schema, required: list[str] | None = None) -> Schema:
     made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**made, "required": required} if required else made
+
+
+def _required(names: Iterable[str]) -> list[Schema]:
+    return [{"required": [name]} for name in names]
 
 
 def _one_of(properties: Schema) -> Schema:
