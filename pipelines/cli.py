@@ -48,12 +48,17 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run has ended.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, replacing what a run wrote.")] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Random steps do the least they can.")] = False,
+    only_quarantined: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Only the records that failed in the run that wrote FOLDER."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a config: deliver every batch, and write shards where it asks for them."""
     from pipelines.pipeline import describe, load
     from pipelines.report.progress import progress
     from pipelines.run import run as run_pipeline
+    from pipelines.sinks._quarantine import quarantined
 
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
@@ -67,14 +72,17 @@ def run(
         world=1,
         limit=limit,
         evaluate=evaluate,
+        only=None if only_quarantined is None else quarantined(only_quarantined),
     )
+    folder = output or (pipe.config.output.path if pipe.config.output else None)
+    if only_quarantined is not None and folder is not None and folder.resolve() == only_quarantined.resolve():
+        raise UserError(f"{folder} holds the run whose failed records are wanted; give another folder as --output")
     mode: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
-    with progress(f"{config.stem} on {pipe.framework}", len(pipe.source) * epochs) as watch:
+    with progress(f"{config.stem} on {pipe.framework}", pipe.grid.records * epochs) as watch:
         try:
             summary = run_pipeline(pipe, epochs=epochs, output=output, mode=mode, watch=watch)
         except KeyboardInterrupt:
-            kept = output or (pipe.config.output and pipe.config.output.path)
-            typer.echo("interrupted" + (f"; {kept} can be gone on with by --resume" if kept else ""), err=True)
+            typer.echo("interrupted" + (f"; {folder} can be gone on with by --resume" if folder else ""), err=True)
             raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))

@@ -61,7 +61,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cuts epochs of `records` records into batches of `batch` rows for each of `world` ranks."""
+    """Cuts epochs of `records` records into batches of `batch` rows for each of `world` ranks.
+
+    `only` names the records there are, int64[records], where they are not all of the source: they keep their index, and
+    with it their draws.
+    """
 
     records: int
     batch: int
@@ -70,6 +74,7 @@ class Grid:
     seed: int = 0
     rank: int = 0
     world: int = 1
+    only: npt.NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> int:
@@ -97,6 +102,7 @@ class Grid:
         n = stop - start
         positions = np.arange(start + self.rank * n // self.world, start + (self.rank + 1) * n // self.world)
         indices = shuffled(self.seed, epoch, positions, self.records) if self.shuffle else positions
+        indices = indices if self.only is None else self.only[indices]
         first = np.array([start])
         draws = {name: variates(self.seed, epoch, indices, name, n) for name, n in streams.record.items()}
         batch = {name: variates(self.seed, epoch, first, name, n)[0] for name, n in streams.batch.items()}

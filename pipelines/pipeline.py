@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.config import Config, read_config, sections
 from pipelines.errors import Fault, PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
@@ -64,6 +66,7 @@ class Pipeline:
         world: int = 1,
         limit: int | None = None,
         evaluate: bool = False,
+        only: Sequence[str] | None = None,
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be in [0, {world}), the number of ranks")
@@ -75,25 +78,30 @@ class Pipeline:
             "world": world,
             "limit": limit,
             "evaluate": evaluate,
+            "only": only,
         }
         self.plan, self.source = compile_plan(config, limit)
         self._evaluates = evaluate
         if evaluate:
             self.plan = without_batch_chance(self.plan)
+        chosen = None if only is None else self._numbers(only)
         self.grid = Grid(
-            len(self.source),
+            len(self.source) if chosen is None else len(chosen),
             config.batch.size,
             config.batch.shuffle,
             config.batch.drop_last,
             config.seed,
             rank,
             world,
+            chosen,
         )
         self.counts = Counts()
         self.quarantine: list[Failure] = []
         self._sections = sections(config) | {"records": self.source.fingerprint()}
         if evaluate:
             self._sections["evaluate"] = "yes"
+        if chosen is not None:
+            self._sections["only"] = blake2b(chosen.tobytes(), digest_size=8).hexdigest()
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
         self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
         fill = config.batch.size if config.batch.fixed or world > 1 else None
@@ -150,8 +158,8 @@ class Pipeline:
         changed = changes(sections, self._sections)
         if changed:
             raise StateError(f"the state belongs to another config: {changed}")
-        if epoch < 0 or not 0 <= position <= len(self.source):
-            raise StateError(f"expected a position in [0, {len(self.source)}], got {position} of epoch {epoch}")
+        if epoch < 0 or not 0 <= position <= self.grid.records:
+            raise StateError(f"expected a position in [0, {self.grid.records}], got {position} of epoch {epoch}")
         self.start_at(epoch, position)
 
     def start_at(self, epoch: int, position: int = 0, failed: int = 0) -> None:
@@ -210,9 +218,21 @@ class Pipeline:
         guess = nearest(key, keys[:10_000]) or f"; keys look like {keys[0]!r}"
         raise UserError(f"no record has the key {key!r}{guess}")
 
+    def _numbers(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The indices of the records called `keys`, in the source's order."""
+        wanted = set(keys)
+        found = {i: key for i in range(len(self.source)) if (key := self.source.key(i)) in wanted}
+        if missing := sorted(wanted.difference(found.values())):
+            raise UserError(
+                f"{len(missing)} of {len(wanted)} records are not in the source, the first is {missing[0]!r}"
+            )
+        if not found:
+            raise UserError("only: expected at least one record")
+        return np.array(list(found), np.int64)
+
     def chunk_of(self, index: int, epoch: int = 0) -> Chunk:
         """A chunk of one row: the record `index` with the draws it has in `epoch`."""
-        alone = replace(self.grid, shuffle=False, rank=0, world=1, batch=1)
+        alone = replace(self.grid, shuffle=False, rank=0, world=1, batch=1, only=None)
         return alone.chunk(epoch, self.plan.streams, index, index + 1)
 
     def _need(self, framework: str) -> None:
@@ -264,14 +284,14 @@ class Pipeline:
 
     def _close(self) -> None:
         epoch, position = self._start
-        end = min(position + self.grid.batches(position) * self.grid.rows, len(self.source))
+        end = min(position + self.grid.batches(position) * self.grid.rows, self.grid.records)
         if self._reached != (epoch, end):
             raise PipelineError(f"epoch {epoch} ended after position {self._reached[1]}, expected {end}")
         if self.grid.rank == 0:
             left = self.grid.left_over(self._start[1])
             self.counts.left_over += left
             self.counts.read += left
-        self._reached = (self._start[0], len(self.source))
+        self._reached = (self._start[0], self.grid.records)
         if self._cached is not None:
             self._cached[1].share()
 
@@ -311,19 +331,22 @@ def load(
     world: int | None = None,
     limit: int | None = None,
     evaluate: bool = False,
+    only: Sequence[str] | None = None,
 ) -> Pipeline:
     """A pipeline from a config file (or a dict of the same form).
 
     `framework` ("torch" or "tensorflow") overrides the config's; `device` is "auto", "cpu", "cuda",
     "cuda:N" or "mps"; `overrides` are "key=value" strings as for `--set`; `limit` keeps the first
-    records only. `rank` of `world` processes takes its part of each batch; left out, they are what torchrun says in
-    RANK and WORLD_SIZE, or one process. With `evaluate` random steps do the least they can, as in `apply`, and batch
-    steps that draw are left out. Raises ConfigError with every fault, MissingLibrary when the framework is absent.
+    records only, `only` those with these keys, which keep their draws. `rank` of `world` processes takes its part of
+    each batch; left out, they are what torchrun says in RANK and WORLD_SIZE, or one process. With `evaluate` random
+    steps do the least they can, as in `apply`, and batch steps that draw are left out. Raises ConfigError with every
+    fault, MissingLibrary when the framework is absent.
     """
     read = read_config(config, overrides, framework)
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
-    return Pipeline(read, device=device, threads=threads, rank=rank, world=world, limit=limit, evaluate=evaluate)
+    options: dict[str, Any] = {"rank": rank, "world": world, "limit": limit, "evaluate": evaluate, "only": only}
+    return Pipeline(read, device=device, threads=threads, **options)
 
 
 def _cached(config: Config, plan: Plan, source: Source) -> tuple[Plan, CachedSource] | None:

@@ -136,6 +136,7 @@ def header(pipe: Pipeline, epochs: int) -> dict[str, Any]:
         "framework": pipe.framework,
         "epochs": epochs,
         **({"evaluate": True} if pipe.options["evaluate"] else {}),
+        **({} if pipe.grid.only is None else {"only": pipe.grid.records}),
         "versions": library_versions(pipe.framework),
         **weights_of(pipe),
     }

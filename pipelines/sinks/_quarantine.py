@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from pipelines.errors import StateError
+from pipelines.errors import StateError, UserError
 from pipelines.grid import Failure
 from pipelines.sinks._manifest import Prefix
 
@@ -67,3 +67,18 @@ class Quarantine:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
+
+
+def quarantined(folder: Path) -> list[str]:
+    """The keys of the records that a run listed as failed, each once, in its order; UserError where there are none."""
+    path = folder / "quarantine.jsonl"
+    try:
+        with open(path, encoding="utf-8") as file:
+            keys = [json.loads(line)["key"] for line in file]
+    except OSError as error:
+        raise UserError(f"expected the folder that a run has written, cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"expected a list that a run has written, {path} is none") from error
+    if not keys:
+        raise UserError(f"{path} lists no record: none has failed")
+    return list(dict.fromkeys(map(str, keys)))

@@ -276,3 +276,38 @@ def test_a_killed_run_keeps_finished_shards_and_resume_ends_the_same(
     assert names == sorted(p.name for p in broken.iterdir() if not p.name.startswith("."))
     for name in names:
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+
+
+def test_only_quarantined_runs_what_failed_with_the_draws_it_had(pipelines: Any, config: Path, framework: str) -> None:
+    """A file is put right after a run that lost it; what is made of it then is what the first run would have made."""
+    config.write_text(CONFIG.replace("- audio.fit: {samples: 400}", "- audio.fit: {samples: 400}\n      - audio.noise"))
+    broken, right = config.parent / "sounds/1_99.wav", config.parent / "sounds/1_1.wav"
+    first, again, whole = (config.parent / name for name in ("first", "again", "whole"))
+    arguments = ["run", config, "-f", framework, "--device", "cpu", "--epochs", 2]
+    assert pipelines(*arguments, "--output", first).code == 0
+    once_more = [*arguments, "--only-quarantined", first]
+    refused = pipelines(*once_more, "--output", first)
+    assert (refused.code, "give another folder" in refused.err) == (2, True)
+    assert "read 2 = delivered 0 + quarantined 2" in pipelines(*once_more).out
+
+    broken.write_bytes(right.read_bytes())
+    done = pipelines(*once_more, "--output", again)
+    assert "read 2 = delivered 2 + quarantined 0" in done.out
+    assert json.loads((again / "manifest.json").read_text())["header"]["only"] == 1
+    assert pipelines(*arguments, "--output", whole).code == 0
+
+    def waves(folder: Path) -> list[Any]:
+        import pyarrow.parquet as pq
+
+        rows = [row for shard in sorted(folder.glob("*.parquet")) for row in pq.read_table(shard).to_pylist()]
+        return [row["wave"] for row in rows if row["key"] == "1_99.wav"]
+
+    assert len(waves(whole)) == 2
+    assert waves(again) == waves(whole)
+    nothing = pipelines(*arguments, "--only-quarantined", again)
+    assert (nothing.code, "lists no record" in nothing.err) == (2, True)
+    absent = pipelines(*arguments, "--only-quarantined", config.parent / "nowhere")
+    assert (absent.code, "expected the folder that a run has written" in absent.err) == (2, True)
+    broken.unlink()
+    lost = pipelines(*once_more)
+    assert (lost.code, "1 of 1 records are not in the source" in lost.err) == (2, True)

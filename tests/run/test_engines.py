@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -102,34 +102,26 @@ def test_ranks_have_the_same_number_of_batches(framework: str) -> None:
     assert seen == sorted(set(range(50)) - set(LOST))
 
 
-@pytest.mark.parametrize("trial", range(6))
-def test_resume_continues_with_exactly_the_next_record_on_either_framework(framework: str, trial: int) -> None:
-    rng = random.Random(trial)
-    stop_after = rng.randrange(1, 24)
-    other = rng.choice(("torch", "tensorflow"))
+@pytest.mark.parametrize("other", ["torch", "tensorflow"])
+def test_resume_continues_with_exactly_the_next_record_on_either_framework(framework: str, other: str) -> None:
+    """Stopped within two epochs of 13 batches, gone on with by other numbers of threads; TensorFlow takes long to start."""
     whole = fake("torch")
     expected = [plain(r) for _ in range(2) for d in whole.epoch() for r in whole.engine.unbatch(d)]
-
     first = fake(framework)
-    got: list[dict[str, Any]] = []
-    taken = 0
-    state: str | None = None
-    for _ in range(2):
-        for delivered in first.epoch():
+    seconds = [Pipeline(fake_config(other), device="cpu", threads=threads) for threads in (1, 3)]
+    for stop_after in range(1, 26, 1 if framework == other == "torch" else 6):
+        first.start_at(0)
+        got: list[dict[str, Any]] = []
+        batches = (delivered for _ in range(2) for delivered in first.epoch())
+        for delivered in islice(batches, stop_after):
             got += [plain(r) for r in first.engine.unbatch(delivered)]
-            taken += 1
-            if taken == stop_after:
-                state = json.dumps(first.state())
-                break
-        if state:
-            break
-    assert state is not None
-    second = Pipeline(fake_config(other), device="cpu", threads=rng.randrange(1, 4))
-    second.resume(state)
-    while len(got) < len(expected):
-        for delivered in second.epoch():
-            got += [plain(r) for r in second.engine.unbatch(delivered)]
-    assert got == expected
+        state = json.dumps(first.state())
+        batches.close()
+        second = seconds[stop_after // 6 % 2]
+        second.resume(state)
+        while len(got) < len(expected):
+            got += [plain(r) for delivered in second.epoch() for r in second.engine.unbatch(delivered)]
+        assert got == expected, stop_after
 
 
 def test_state_travels_in_each_batch(framework: str) -> None:
