@@ -104,7 +104,7 @@ def test_ranks_have_the_same_number_of_batches(framework: str) -> None:
 
 @pytest.mark.parametrize("other", ["torch", "tensorflow"])
 def test_resume_continues_with_exactly_the_next_record_on_either_framework(framework: str, other: str) -> None:
-    """Stopped within two epochs of 13 batches, gone on with by other numbers of threads; TensorFlow takes long to start."""
+    """Stopped within two epochs of 13 batches, gone on with by other numbers of threads; TensorFlow starts slowly."""
     whole = fake("torch")
     expected = [plain(r) for _ in range(2) for d in whole.epoch() for r in whole.engine.unbatch(d)]
     first = fake(framework)
