@@ -58,6 +58,17 @@ def weights(
     return np.stack([out, place[out, tap]], 1), w[out, tap].astype(np.float32)
 
 
+@lru_cache(maxsize=256)
+def side_by_side(
+    n_in: int, n_out: int, channels: int, method: Method, antialias: bool, levels: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """`weights` for an axis that holds the channels of one pixel after the other."""
+    places, values = weights(n_in, n_out, method, antialias, levels)
+    each = (places[:, None] * channels + np.arange(channels)[:, None]).reshape(-1, 2)
+    order = np.lexsort((each[:, 1], each[:, 0]))
+    return each[order], np.repeat(values, channels)[order]
+
+
 def bind_torch(x: Spec, method: Method, antialias: bool) -> Kernel:
     """A function of (pictures [..., channel, height, width], height, width)."""
     import torch
@@ -102,35 +113,36 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
 
     levels = x.dtype == "uint8"
 
-    def host_weights(n_in: Any, n_out: Any) -> Any:
-        return weights(int(n_in), int(n_out), method, antialias, levels)
+    def host_weights(height: Any, width: Any, channels: Any, tall: Any, wide: Any) -> Any:
+        across = side_by_side(int(width), int(wide), int(channels), method, antialias, levels)
+        return *across, *weights(int(height), int(tall), method, antialias, levels)
 
-    def first_axis(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        shape = tf.shape(values)
-        places, found = tf.numpy_function(host_weights, [shape[0], size], [tf.int64, tf.float32])
+    def weighted(values: tf.Tensor, size: tf.Tensor, places: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
+        """[rows, n] as [size, n], of whole levels if the picture has levels; half rounds up."""
         places.set_shape([None, 2])
         found.set_shape([None])
-        matrix = tf.SparseTensor(places, found, tf.cast(tf.stack([size, shape[0]]), tf.int64))
-        values = tf.sparse.sparse_dense_matmul(matrix, tf.reshape(values, [shape[0], -1]))
-        if levels:
+        matrix = tf.SparseTensor(places, found, tf.cast(tf.stack([size, tf.shape(values)[0]]), tf.int64))
+        values = tf.sparse.sparse_dense_matmul(matrix, tf.cast(values, tf.float32))
+        if levels and method == "bicubic":
             values = tf.clip_by_value(tf.floor(values + 0.5), 0.0, 255.0)
-        return tf.reshape(values, tf.concat([[size], shape[1:]], 0))
+        elif levels:  # a mean of levels is one
+            values = values + 0.5
+        return tf.cast(values, tf.uint8) if levels else values
 
     def smooth(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(pictures)
-        flat = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
-        flat = tf.cast(tf.transpose(flat, [2, 1, 0, 3]), tf.float32)
-        flat = first_axis(flat, width)
-        if levels:  # bytes are moved faster than floats
-            flat = tf.cast(tf.transpose(tf.cast(flat, tf.uint8), [1, 2, 0, 3]), tf.float32)
-        else:
-            flat = tf.transpose(flat, [1, 2, 0, 3])
-        flat = first_axis(flat, height)
-        if levels:
-            flat = tf.cast(flat, tf.uint8)
-        elif x.range:
+        tall, wide, channels = tf.unstack(shape[-3:])
+        asked = [tall, wide, channels, height, width]
+        *across, down, amounts = tf.numpy_function(host_weights, asked, [tf.int64, tf.float32] * 2)
+        flat = tf.transpose(tf.reshape(pictures, tf.stack([-1, wide * channels])))  # two axes are turned fast
+        flat = tf.transpose(weighted(flat, width * channels, *across))
+        many = tf.stack([-1, tall, width * channels])
+        flat = tf.reshape(tf.transpose(tf.reshape(flat, many), [1, 0, 2]), tf.stack([tall, -1]))
+        flat = weighted(flat, height, down, amounts)
+        flat = tf.transpose(tf.reshape(flat, tf.stack([height, -1, width * channels])), [1, 0, 2])
+        if x.range and not levels:
             flat = tf.clip_by_value(flat, *x.range)
-        return tf.reshape(tf.transpose(flat, [1, 0, 2, 3]), tf.concat([shape[:-3], [height, width, shape[-1]]], 0))
+        return tf.reshape(flat, tf.concat([shape[:-3], [height, width, channels]], 0))
 
     def nearest(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         rank = len(pictures.shape)
