@@ -14,6 +14,7 @@ from pipelines.grid import Chunk, Failure
 from pipelines.native import to_numpy
 from pipelines.plan import FieldPlan, Plan
 from pipelines.runtime._chain import Sizes, StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
+from pipelines.runtime._memory import keep_freed_memory
 from pipelines.sources._base import Source
 from pipelines.spec import TEXT, Spec
 
@@ -43,6 +44,7 @@ class Engine(ABC):
 
     def __init__(self, plan: Plan, source: Source, rows: int | None) -> None:
         """`rows`: every batch is filled up to so many rows with filler rows; None for no filling."""
+        keep_freed_memory()
         self.plan = plan
         self.source = source
         self.rows = rows
