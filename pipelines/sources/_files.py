@@ -6,32 +6,54 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipelines.errors import RecordError
 
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for
+_PART = 1 << 24
+
 
 def open_file(path: str | os.PathLike[str], shown: str) -> BinaryIO:
     """A regular file, to read. `shown` is its name in messages, the same on every machine."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-            raise RecordError(f"{shown} is not a regular file")
-        return open(path, "rb")
-    except OSError as e:
-        raise RecordError(f"cannot read {shown}: {e.strerror or e}") from e
-    except ValueError as e:  # a NUL in the name
-        raise RecordError(f"{shown!r} is not the name of a file") from e
+    with _told(shown):
+        return os.fdopen(_opened(path, shown)[0], "rb")
 
 
 def read_file(path: str | os.PathLike[str], shown: str) -> bytes:
     """The bytes of a regular file."""
+    with _told(shown):
+        file, size = _opened(path, shown)
+        try:  # by the system's own calls: a file object makes twice as many, each of which gives up the lock
+            parts = [os.read(file, size + 1)]
+            while len(parts[-1]) and sum(map(len, parts)) != size:
+                parts.append(os.read(file, _PART))
+        finally:
+            os.close(file)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _opened(path: str | os.PathLike[str], shown: str) -> tuple[int, int]:
+    """The descriptor of a regular file, and its size in bytes."""
+    file = os.open(path, _READ)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(file)
+        raise RecordError(f"{shown} is not a regular file")
+    return file, found.st_size
+
+
+@contextmanager
+def _told(shown: str) -> Iterator[None]:
     try:
-        with open_file(path, shown) as file:
-            return file.read()
+        yield
     except OSError as e:
         raise RecordError(f"cannot read {shown}: {e.strerror or e}") from e
+    except ValueError as e:  # a NUL in the name
+        raise RecordError(f"{shown!r} is not the name of a file") from e
 
 
 def digest(*parts: Any) -> str:
