@@ -71,14 +71,14 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
         xx, xy, x0, yx, yy, y0 = (number[:, None] * 2 for number in way[:6])
         parts = (xx * dx / width, (xy * dy + x0) / width, yx * dx / height, (yy * dy + y0) / height)
         x_dx, x_dy, y_dx, y_dy = (part.to(device, torch.float32) for part in parts)
-        places = torch.empty(len(xx), tall, wide, 2, device=device)
-        torch.add(x_dx[:, None, :], x_dy[:, :, None], out=places[..., 0])
-        torch.add(y_dx[:, None, :], y_dy[:, :, None], out=places[..., 1])
+        places = torch.empty(2, len(xx), tall, wide, device=device)  # a plane each, which is faster to fill and to read
+        torch.add(x_dx[:, None, :], x_dy[:, :, None], out=places[0])
+        torch.add(y_dx[:, None, :], y_dy[:, :, None], out=places[1])
         if len(way) == 8:
             px, py = (number[:, None] for number in way[6:])
             depth = (px * dx)[:, None, :] + (py * dy + 1)[:, :, None]
-            places /= depth.to(device, torch.float32)[..., None]
-        return places
+            places /= depth.to(device, torch.float32)
+        return places.movedim(0, -1)
 
     def bilinear(pictures: torch.Tensor, tall: int, wide: int, way: Way) -> torch.Tensor:
         count, channels, height, width = pictures.shape
@@ -90,7 +90,7 @@ def bind_torch(x: Spec, method: Literal["bilinear", "nearest"], fill: float | tu
         if blend:
             values, inside = values[:, :channels], values[:, channels:]
             values = values + (1 - inside) * fills(values)
-        return values.add_(0.5 + SLACK).floor_().clamp_(0, 255).to(torch.uint8) if levels else values
+        return values.add_(0.5 + SLACK).to(torch.uint8) if levels else values  # a mean of levels, cut to whole ones
 
     return nearest if method == "nearest" else bilinear
 
@@ -143,6 +143,6 @@ def bind_tensorflow(x: Spec, method: Literal["bilinear", "nearest"], fill: float
         if blend:
             values, inside = values[..., :-1], values[..., -1:]
             values = values + (1 - inside) * fills
-        return tf.cast(tf.clip_by_value(tf.floor(values + (0.5 + SLACK)), 0, 255), tf.uint8) if levels else values
+        return tf.cast(values + (0.5 + SLACK), tf.uint8) if levels else values
 
     return nearest if method == "nearest" else bilinear
