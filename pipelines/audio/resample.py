@@ -184,9 +184,10 @@ class Resample(Step):
             zeros = tf.RaggedTensor.from_row_lengths(tf.zeros([tf.reduce_sum(room - lengths)]), room - lengths)
             line = tf.concat([tf.concat([waves, zeros], 1).flat_values, tf.zeros([1])], 0)
             made = one(line, rate)[0] if per_record else one(line)
-            starts = tf.cumsum(room, exclusive=True) // old * new
-            places = tf.ragged.range(starts, starts - (-new * lengths // old))
-            made = places.with_flat_values(tf.gather(made, places.flat_values))
+            kept = -(-new * lengths // old)
+            parts = tf.reshape(tf.stack([kept, room // old * new - kept], 1), [-1])  # each, and what is behind it
+            made = tf.RaggedTensor.from_row_lengths(made[: tf.reduce_sum(parts)], parts, validate=False)
+            made = tf.gather(made, 2 * tf.range(tf.size(lengths)))
             return (made, tf.fill(tf.shape(lengths), tf.constant(self.rate_hz, tf.int64))) if per_record else made
 
         return kernel

@@ -136,10 +136,13 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
         *across, down, amounts = tf.numpy_function(host_weights, asked, [tf.int64, tf.float32] * 2)
         flat = tf.transpose(tf.reshape(pictures, tf.stack([-1, wide * channels])))  # two axes are turned fast
         flat = tf.transpose(weighted(flat, width * channels, *across))
-        many = tf.stack([-1, tall, width * channels])
-        flat = tf.reshape(tf.transpose(tf.reshape(flat, many), [1, 0, 2]), tf.stack([tall, -1]))
+        one = pictures.shape.rank == 3  # whose rows lie as the product wants them
+        if not one:
+            many = tf.reshape(flat, tf.stack([-1, tall, width * channels]))
+            flat = tf.reshape(tf.transpose(many, [1, 0, 2]), tf.stack([tall, -1]))
         flat = weighted(flat, height, down, amounts)
-        flat = tf.transpose(tf.reshape(flat, tf.stack([height, -1, width * channels])), [1, 0, 2])
+        if not one:
+            flat = tf.transpose(tf.reshape(flat, tf.stack([height, -1, width * channels])), [1, 0, 2])
         if x.range and not levels:
             flat = tf.clip_by_value(flat, *x.range)
         return tf.reshape(flat, tf.concat([shape[:-3], [height, width, channels]], 0))

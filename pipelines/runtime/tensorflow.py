@@ -23,7 +23,7 @@ from pipelines.errors import PipelineError, UserError
 from pipelines.grid import Chunk, Failure
 from pipelines.guard import after
 from pipelines.plan import Plan
-from pipelines.runtime._chain import Chain, Sizes, StepFailure, read_raw
+from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw
 from pipelines.runtime._engine import Delivered, Engine
 from pipelines.runtime._gpu import share_gpus
 from pipelines.runtime._wire import pack, signature, unpack
@@ -53,6 +53,7 @@ class TensorflowEngine(Engine):
         self._stopped: Exception | None = None
         self._columns = frozenset(name for name, chain in self.chains.items() if chain.takes_columns)
         self._alone = tf.function(partial(self._batch, frozenset()), reduce_retracing=True)
+        self._at_once = tf.function(partial(self._batch, self._columns), self._chunk_signature(), autograph=False)
 
     def to_draw(self, variates: npt.NDArray[np.float64]) -> tf.Tensor:
         return tf.constant(variates)
@@ -151,12 +152,7 @@ class TensorflowEngine(Engine):
             return {name: value if value.dtype == tf.string else tf.identity(value) for name, value in batch.items()}
 
     def _graph(self, control: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
-        number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
-        streams = self.plan.streams
-        draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in streams.record.items()}
-        batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
-        told = (number, number, vector, vector, draws, batch_draws)
-        data = tf.data.Dataset.from_generator(control, output_signature=told)
+        data = tf.data.Dataset.from_generator(control, output_signature=self._chunk_signature())
         data = data.map(_plain(self._make), num_parallel_calls=self.threads, deterministic=True)
         data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
         options = tf.data.Options()
@@ -164,30 +160,37 @@ class TensorflowEngine(Engine):
         options.threading.max_intra_op_parallelism = 1  # the parallelism is between batches
         return data.with_options(options)
 
+    def _chunk_signature(self) -> tuple[Any, ...]:
+        """What the control stream tells of a chunk: run, start, positions, indices, draws, draws of the batch."""
+        number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+        streams = self.plan.streams
+        draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in streams.record.items()}
+        batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
+        return number, number, vector, vector, draws, batch_draws
+
     def _make(self, *chunk: Any) -> dict[str, tf.Tensor]:
         """One batch, in the graph; fails as a whole when no row is left.
 
-        Fields of which each step takes many records at once go through the graph as columns. If that fails, be it for
-        one of the records or since they are too different, the batch is made again row by row.
+        Fields of which each step takes many records at once go through as columns. If that fails, be it for one of the
+        records or since they are too different, the batch is made again row by row. The graph itself cannot catch an
+        error but by a data set of one element, which costs as much as the work.
         """
         if not self._columns:
             return self._batch(frozenset(), *chunk)
-        given = tf.data.Dataset.from_tensors(chunk)
-        at_once = given.map(partial(self._batch, self._columns)).ignore_errors(log_warning=False)
-        specs = at_once.element_spec
-        names = list(specs)
+        specs: dict[str, tf.TensorSpec] = self._at_once.get_concrete_function().structured_outputs
 
-        def by_row(*chunk: Any) -> dict[str, tf.Tensor]:
-            def make(*flat: Any) -> list[Any]:  # in Python, so that its graph is only traced when it is needed
-                made = self._alone(*tf.nest.map_structure(tf.constant, tf.nest.pack_sequence_as(chunk, flat)))
-                return [made[name].numpy() for name in names]
+        def make(*flat: tf.Tensor) -> list[tf.Tensor]:
+            given = tf.nest.pack_sequence_as(chunk, flat)
+            try:
+                made = self._at_once(*given)
+            except tf.errors.OpError as error:
+                if is_machines_fault(error):
+                    raise
+                made = self._alone(*given)  # traced only when it is needed
+            return [made[name] for name in specs]
 
-            kinds = [specs[name].dtype for name in names]
-            made = tf.numpy_function(make, tf.nest.flatten(chunk), kinds)
-            return {name: tf.ensure_shape(m, specs[name].shape) for name, m in zip(names, made, strict=True)}
-
-        batch: dict[str, tf.Tensor] = at_once.concatenate(given.map(by_row)).take(1).get_single_element()
-        return batch
+        made = tf.py_function(make, tf.nest.flatten(chunk), [spec.dtype for spec in specs.values()])
+        return {name: tf.ensure_shape(m, spec.shape) for (name, spec), m in zip(specs.items(), made, strict=True)}
 
     def _batch(
         self,
