@@ -35,6 +35,7 @@ WHAT = {
     "clips": "Clips of 1 second: decode, resample from 8 to 16 kHz, 64-band log-mel, batch 64",
     "texts": "News items: WordPiece ids in padded batches of 64",
 }
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "true"}
 LIBRARIES = (
     "torch", "torchvision", "torchaudio", "torchtext", "tensorflow", "tensorflow-io", "tensorflow-text", "tokenizers",
     "nvidia-dali-cuda120", "spdl-core", "webdataset", "grain", "datasets",
@@ -93,7 +94,7 @@ def make_records(job: str, data: Path, folder: Path) -> None:
     clips = job == "clips"
     files = sorted((data / "audio_fsdd" / "recordings").glob("*.wav")) if clips else []
     files = files or sorted((data / "image_imagenet_sample").glob("*.JPEG"))
-    for copy in range(3 if clips else 4):
+    for copy in range(6 if clips else 10):
         for path in files:
             shutil.copy(path, folder / f"{copy}-{path.name}")
 
@@ -101,10 +102,10 @@ def make_records(job: str, data: Path, folder: Path) -> None:
 def start(job: str, name: str, folder: Path) -> Contestant:
     """A contestant's process, making ready."""
     command = [sys.executable, str(PEERS / "worker.py"), job, name, str(folder)]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "true"}
-    env = os.environ | quiet
     pipe = subprocess.PIPE
-    made = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=env)
+    made = subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=os.environ | QUIET
+    )
     return Contestant(name, made)
 
 
@@ -149,6 +150,29 @@ def table(job: str, contestants: list[Contestant]) -> str:
     return "\n".join([*lines, "", f"{records} records a pass.", ""])
 
 
+def engine_table(jobs: list[str], data: Path) -> str:
+    """What the engine adds to its kernels: start-up, cores, the kernels' share, the cache; one job after the other."""
+    lines = ["## The engine itself\n", "| job | | first batch | cores | in kernels | from the cache |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for job in jobs:
+        with tempfile.TemporaryDirectory() as work:
+            make_records(job, data, Path(work))
+            for name in OURS:
+                command = [sys.executable, str(PEERS / "engine.py"), job, name, work]
+                done = subprocess.run(command, env=os.environ | QUIET, capture_output=True, text=True, check=True)
+                told = json.loads(done.stdout.splitlines()[-1])
+                share = f"{told['share']:.2f}" if "share" in told else ""
+                cells = f"{told['first']:.2f} s | {told['cores']:.2f} | {share} | {told['cached']:.1f} x"
+                lines.append(f"| {job} | {name} | {cells} |")
+                print(lines[-1], flush=True)
+    how = (
+        "First batch: from loaded libraries to the first batch. Cores: processor's seconds for each of the clock's. In "
+        "kernels: how much of both cores' time PyTorch's kernels take. From the cache: the next epoch's speed by the "
+        "first's."
+    )
+    return "\n".join([*lines, "", how, ""])
+
+
 def main() -> None:
     """Measure the jobs and write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -163,6 +187,7 @@ def main() -> None:
         parser.error("set PIPELINES_DATA to the folder with the photos, clips and news")
     data = Path(os.environ["PIPELINES_DATA"])
     tables = [table(job, measure(job, data, given.repeats)) for job in jobs]
+    tables.append(engine_table(jobs, data))
     found = [name for name in LIBRARIES if _version(name)]
     versions = ", ".join(f"{name} {_version(name)}" for name in found)
     machine = f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}"

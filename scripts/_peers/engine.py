@@ -2,11 +2,12 @@
 
 Prints one line of JSON: `first`, seconds from loaded libraries to the first batch; `rate`, records/s; `cores`, of the
 processor's seconds and the clock's; `share`, how much of both cores' time is spent in the kernels themselves (PyTorch
-only: TensorFlow's run in its graph); `cached`, how many times as fast as the first epoch the next one from the cache is.
+only: TensorFlow's run in its graph); `cached`, how much faster than the first epoch the next one from the cache is.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -19,6 +20,10 @@ from typing import Any
 from worker import HERE, _spent
 
 THREADS, EPOCHS = 2, 5
+LIBRARIES = {
+    "torch": ("pipelines.runtime.torch", "torchvision.io", "torchvision.transforms.v2", "torchaudio", "torchtext"),
+    "tensorflow": ("pipelines.runtime.tensorflow", "tensorflow_io", "tensorflow_text"),
+}
 
 
 def epoch(pipe: Any) -> tuple[int, float, float]:
@@ -81,7 +86,8 @@ def main(job: str, framework: str, folder: Path) -> None:
     from pipelines.native import need_framework
 
     need_framework(framework)
-    __import__(f"pipelines.runtime.{framework}")
+    for name in LIBRARIES[framework]:
+        importlib.import_module(name)
     config = str(HERE / f"{job}.yaml")
 
     def load(*overrides: str) -> Any:
