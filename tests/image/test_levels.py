@@ -15,10 +15,11 @@ from scipy import ndimage
 
 from pipelines.errors import SpecError
 from pipelines.image import Blur, ColorJitter, Grayscale, Posterize, Solarize
-from pipelines.native import to_native
-from pipelines.spec import picture
+from pipelines.native import to_native, to_numpy
+from pipelines.spec import Spec, picture
 
 FLOAT = picture(dtype="float32")
+ORDERS = ("fixed", "drawn")
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_every_order_is_drawn_and_done(framework: str, rng: np.random.Generator,
     step = ColorJitter(**both)
     seen = set()
     for level in (np.arange(6) + 0.5) / 6:
-        draw = np.array([0.5, 0.5, 0.5, 0.5, level])
+        draw = np.array([0.5, 0.5, 0.5, 0.5, level, 0.0])
         names = [step.changes[int(i)] for i in step.plan(draw)[:, 0]]
         seen.add(tuple(names))
         wanted = values
@@ -136,17 +137,33 @@ def test_every_order_is_drawn_and_done(framework: str, rng: np.random.Generator,
 
 
 def test_amounts_are_even_over_their_range(rng: np.random.Generator) -> None:
-    draws = rng.random((4000, 5))
+    draws = rng.random((4000, 6))
     bright, turn = ColorJitter(brightness=0.4, hue=(-0.1, 0.3)).amounts(draws)
     assert (bright.min(), bright.max()) == pytest.approx((0.6, 1.4), abs=1e-3)
     assert (turn.min(), turn.max(), turn.mean()) == pytest.approx((-0.1, 0.3, 0.1), abs=5e-3)
     assert ColorJitter(brightness=2).limits("brightness") == (0, 3)
 
 
+def test_serving_takes_what_changes_least() -> None:
+    step = ColorJitter(brightness=(0.2, 0.7), contrast=(1.5, 2), saturation=1.8, hue=(0.1, 0.2))
+    assert [float(amount) for amount in step.amounts(np.array(step.serving))] == [0.7, 1.5, 1.0, 0.1]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_jitter_changes_its_share_of_the_records(order: Any, framework: str, rng: np.random.Generator) -> None:
+    spec, step = picture(4, 5), ColorJitter(brightness=(0.5, 0.6), contrast=0.2, order=order, probability=0.3)
+    values, draws = rng.integers(9, 256, (20, 4, 5, 3), dtype=np.uint8), rng.random((20, step.variates()))
+    draws[:, 5] = np.arange(20) / 20
+    kernel = step.bind(framework, spec)
+    found = to_numpy(kernel(to_native(values, spec, framework), to_native(draws, Spec("float64"), framework)), spec)
+    assert [not np.array_equal(a, b) for a, b in zip(found, values, strict=True)] == [True] * 6 + [False] * 14
+
+
 def test_serving_changes_nothing(framework: str, rng: np.random.Generator, run: Any) -> None:
     values = rng.random((9, 8, 3), dtype=np.float32)
     for step in (
-        ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+        *(ColorJitter(brightness=0.4, contrast=1.4, saturation=(0.9, 3), hue=(-0.3, 0.1), order=o) for o in ORDERS),
+        ColorJitter(brightness=(3, 4), probability=0.9),
         *(Grayscale(probability=0.9), Solarize(threshold=0.1, probability=0.9), Posterize(bits=1, probability=0.9)),
         Blur(size=5, probability=0.9),
     ):
