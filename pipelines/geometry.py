@@ -93,7 +93,16 @@ def _moved(boxes: npt.NDArray[np.float64], motion: Motion) -> npt.NDArray[np.flo
     corners = np.stack([boxes[:, [0, 2, 2, 0]], boxes[:, [1, 1, 3, 3]], np.ones((len(boxes), 4))], -1)
     moved = corners @ motion.matrix.T
     x, y = (np.clip(moved[..., i] / moved[..., 2], 0, side) for i, side in ((0, motion.width), (1, motion.height)))
-    return np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], -1) if len(boxes) else boxes
+    if not len(boxes):
+        return boxes
+    found = np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], -1)
+    outside = _has_area(boxes) & ~_has_area(found)
+    found[outside, 2:] = found[outside, :2]  # a point: a line at the edge would come back as a box when it is turned
+    return found
+
+
+def _has_area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray((boxes[:, :2] < boxes[:, 2:]).all(1))
 
 
 class SameSize(Step):

@@ -77,6 +77,16 @@ def test_boxes_are_those_of_torchvision() -> None:
     np.testing.assert_allclose(ours, np.asarray(turned), atol=2e-5)
 
 
+def test_a_box_that_is_left_outside_stays_outside() -> None:
+    from pipelines.image import Affine, Crop, Pad, Rotate
+
+    boxes = np.array([[0, 35, 20, 65], [45, 5, 60, 30], [90, 90, 99, 99], [40, 40, 50, 50]], np.float32)
+    steps = (Crop(size=40), Rotate(degrees=45), Pad(sides=9), Affine(shear_x=20, scale=2))
+    found = FollowBoxes(steps=steps, size=(100, 100)).bind_numpy(BOXES)(boxes)
+    area = np.prod(found[:, 2:] - found[:, :2], axis=1)
+    assert (area == 0).tolist() == [True, True, True, False]
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten pictures of different sizes with one or two coloured boxes, their masks and the boxes."""
