@@ -77,7 +77,7 @@ class Resize(MovingStep):
         tall, wide = self.target(height, width, min(height, width))
         return Motion(affine(wide / width, 0, 0, 0, tall / height, 0), tall, wide)
 
-    def for_mask(self) -> Resize:
+    def for_mask(self, outside: int = 0) -> Resize:
         return self.model_copy(update={"method": "nearest"})
 
     def bind_torch(self, x: Spec) -> Kernel:

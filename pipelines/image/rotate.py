@@ -106,8 +106,8 @@ class Rotate(MovingStep):
         x0, y0 = wide / 2 - (c * width / 2 + s * height / 2), tall / 2 - (-s * width / 2 + c * height / 2)
         return Motion(affine(c, s, x0, -s, c, y0), tall, wide)
 
-    def for_mask(self) -> Rotate:
-        return self.model_copy(update={"method": "nearest", "fill": 0.0})
+    def for_mask(self, outside: int = 0) -> Rotate:
+        return self.model_copy(update={"method": "nearest", "fill": float(outside)})
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

@@ -70,6 +70,10 @@ def _crop(step: Any, x: Spec, record: Record) -> Any:
     values = torch.from_numpy(record.value).movedim(-1, 0)
     height, width = record.value.shape[:2]
     if step.where == "centre":
+        if np.any(step.fill):
+            down, across = (max(side - size, 0) for side, size in zip(step.sides, (height, width), strict=True))
+            around = [across // 2, down // 2, across - across // 2, down - down // 2]
+            values = F.pad(values, around, [math.floor(level + 0.5) for level in step.fill])
         return F.center_crop(values, list(step.sides)).movedim(0, -1).numpy()
     if step.pad:
         return None
