@@ -154,6 +154,13 @@ def test_serving_and_chance(framework: str, rng: np.random.Generator, run: Any) 
     )
 
 
+def test_a_fill_is_rounded_half_up(framework: str, run: Any) -> None:
+    for method in ("nearest", "bilinear"):
+        for cls in (Affine, Rotate):
+            found = run(cls(degrees=45, method=method, fill=127.5), picture(), np.zeros((20, 20, 3), np.uint8), framework)
+            assert found[0, 0].tolist() == [128, 128, 128]
+
+
 def test_corners_go_where_they_are_drawn(rng: np.random.Generator) -> None:
     step = Perspective(distortion=0.6, probability=1.0)
     draws, middle = rng.random((200, step.variates())), np.array([20, 15])

@@ -218,6 +218,9 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.perspective": Oracle("scipy.ndimage, float64", _warped, WARPED),
     "image.posterize": Oracle("Pillow", _posterize, MOVED),
     "image.rand_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
+    "image.trivial_augment": NoOracle(
+        "made of the other steps; its tests hold each operation to Pillow and torchvision"
+    ),
     "image.solarize": Oracle("Pillow", _solarize, MOVED),
     "label.boxes": NoOracle("tests/image/test_follows.py and test_labels.py hold it against torchvision"),
     "label.index": Oracle("list.index", lambda step, x, record: step.classes.index(record.value), MOVED),
