@@ -59,7 +59,7 @@ def _resize(step: Any, x: Spec, record: Record) -> Any:
     if not step.antialias and step.method != "nearest":
         return None
     height, width = record.value.shape[:2]
-    return _pillow_resize(record.value, step.target(height, width, min(height, width)), step.method)
+    return _pillow_resize(record.value, step.target(height, width), step.method)
 
 
 def _crop(step: Any, x: Spec, record: Record) -> Any:
