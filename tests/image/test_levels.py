@@ -14,7 +14,17 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from pipelines.errors import SpecError
-from pipelines.image import Blur, ColorJitter, Grayscale, Posterize, Solarize
+from pipelines.image import (
+    Autocontrast,
+    Blur,
+    ColorJitter,
+    Equalize,
+    Grayscale,
+    Invert,
+    Posterize,
+    Sharpness,
+    Solarize,
+)
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import Spec, picture
 
@@ -56,6 +66,20 @@ def test_solarize_and_posterize_are_pillows(photos: list[Any], framework: str, r
             np.testing.assert_array_equal(found, np.asarray(ImageOps.posterize(image, bits)))
 
 
+def test_whole_pictures_are_pillows(photos: list[Any], framework: str, run: Any) -> None:
+    flat = np.full((6, 7, 3), 9, np.uint8)
+    for values in (*photos, flat):
+        image = Image.fromarray(values)
+        for step, wanted, apart in (
+            (Equalize(), ImageOps.equalize(image), 0),
+            (Invert(), ImageOps.invert(image), 0),
+            (Autocontrast(), ImageOps.autocontrast(image), 1),  # Pillow cuts off where the step rounds
+            (Sharpness(factor=2.5), ImageEnhance.Sharpness(image).enhance(2.5), 1),
+            (Sharpness(factor=0), ImageEnhance.Sharpness(image).enhance(0), 1),
+        ):
+            assert levels_apart(run(step, picture(), values, framework), wanted) <= apart, step
+
+
 def test_floats_are_torchvisions(framework: str, rng: np.random.Generator, run: Any) -> None:
     import torch
     from torchvision.transforms.v2 import functional as F
@@ -67,6 +91,7 @@ def test_floats_are_torchvisions(framework: str, rng: np.random.Generator, run: 
         (Solarize(threshold=0.5), F.solarize(given, 0.5)),
         (Posterize(bits=3), F.posterize(given, 3)),
         (Posterize(bits=8), F.posterize(given, 8)),
+        (Invert(), F.invert(given)),
     ):
         np.testing.assert_array_equal(run(step, FLOAT, values, framework), wanted.movedim(0, -1).numpy())
 
@@ -166,6 +191,8 @@ def test_serving_changes_nothing(framework: str, rng: np.random.Generator, run: 
         ColorJitter(brightness=(3, 4), probability=0.9),
         *(Grayscale(probability=0.9), Solarize(threshold=0.1, probability=0.9), Posterize(bits=1, probability=0.9)),
         Blur(size=5, probability=0.9),
+        *(Sharpness(factor=(0, 9)), Sharpness(factor=3, probability=0.9)),
+        *(cls(probability=0.9) for cls in (Invert, Autocontrast, Equalize)),
     ):
         np.testing.assert_array_equal(run(step, FLOAT, values, framework, step.serving[: step.variates()]), values)
 
@@ -236,5 +263,8 @@ def test_what_they_cannot_take(framework: str, run: Any) -> None:
         Grayscale(channels=1, probability=0.5).out_spec(picture())
     with pytest.raises(SpecError, match=r"expected levels in \[0, 1\]"):
         ColorJitter(brightness=0.1).out_spec(FLOAT.but(range=None))
+    for step in (Equalize(), Autocontrast()):
+        with pytest.raises(Exception, match="no pixels"):
+            run(step, picture(), np.zeros((0, 4, 3), np.uint8), framework)
     with pytest.raises(Exception, match="no pixels"):
         run(Blur(size=3, sigma=1), picture(), np.zeros((0, 4, 3), np.uint8), framework)

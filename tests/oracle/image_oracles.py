@@ -133,6 +133,39 @@ def _solarize(step: Any, x: Spec, record: Record) -> Any:
     return made if _is_chosen(step, record) else record.value
 
 
+def _invert(step: Any, x: Spec, record: Record) -> Any:
+    bound = 255 if record.value.dtype == np.uint8 else np.float32(1)
+    return bound - record.value if _is_chosen(step, record) else record.value
+
+
+def _autocontrast(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    values = record.value.astype(np.float64)
+    low, high = values.min((0, 1)), values.max((0, 1))
+    made = (values - low) * (255 if record.value.dtype == np.uint8 else 1) / np.where(high > low, high - low, 1)
+    made = np.where(high > low, made, values)
+    return np.floor(made + 0.5).astype(np.uint8) if record.value.dtype == np.uint8 else made
+
+
+def _equalize(step: Any, x: Spec, record: Record) -> Any:
+    if record.value.dtype != np.uint8:
+        return None
+    return _pillow_each(record.value, ImageOps.equalize) if _is_chosen(step, record) else record.value
+
+
+def _sharpness(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    low, high = step.factor if isinstance(step.factor, tuple) else (step.factor, step.factor)
+    factor = low if low == high else low + record.draw[1] * (high - low)  # type: ignore[index]
+    values, bound = record.value.astype(np.float64), 255 if record.value.dtype == np.uint8 else 1
+    weights = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]])[..., None] / 13
+    made, smooth = values.copy(), ndimage.correlate(values, weights)
+    made[1:-1, 1:-1] = (factor * values + (1 - factor) * smooth)[1:-1, 1:-1].clip(0, bound)
+    return np.floor(made + 0.5).astype(np.uint8) if record.value.dtype == np.uint8 else made
+
+
 def _posterize(step: Any, x: Spec, record: Record) -> Any:
     if record.value.dtype != np.uint8:
         return None
@@ -207,6 +240,14 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.normalize": Oracle("NumPy, float64", _normalize, Close(of_peak=3e-7, why="three float32 operations")),
     "image.affine": Oracle("scipy.ndimage, float64", _warped, WARPED),
     "image.auto_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
+    "image.autocontrast": Oracle(
+        "NumPy, float64", _autocontrast, Levels(1, 0.01, real=3e-7, why="three float32 operations; ties of rounding")
+    ),
+    "image.equalize": Oracle("Pillow", _equalize, MOVED),
+    "image.invert": Oracle("NumPy", _invert, MOVED),
+    "image.sharpness": Oracle(
+        "scipy.ndimage, float64", _sharpness, Levels(1, 0.01, real=1e-6, why="float32 sums; ties of rounding")
+    ),
     "image.blur": Oracle(
         "scipy.ndimage, float64", _blur, Levels(1, 0.01, real=1e-6, why="float32 sums; ties of rounding on noise")
     ),
