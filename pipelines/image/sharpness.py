@@ -25,7 +25,7 @@ class Sharpness(LevelStep):
 
     `factor` f is 0 for the smooth picture, 1 for the picture itself, more for a sharper one; or [low, high] for one
     drawn evenly. `probability` is the share of records that are changed; below 1, serving changes none, else it takes
-    the factor nearest to 1.
+    the factor nearest to 1. A picture without pixels fails its record.
     Source: Pillow's ImageEnhance.Sharpness; torchvision.transforms.v2.functional.adjust_sharpness, which cut uint8 off.
     """
 
@@ -51,6 +51,7 @@ class Sharpness(LevelStep):
         return 2 if isinstance(self.factor, tuple) or self.probability < 1 else 0
 
     def change(self, m: Maths, levels: Any, draw: Any, bound: float) -> Any:
+        levels = m.need_pixels(levels)
         low, high = self.factor if isinstance(self.factor, tuple) else (self.factor, self.factor)
         if draw is None:
             return _colour.sharpness(m, levels, np.float32(low), bound)

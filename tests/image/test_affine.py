@@ -157,7 +157,9 @@ def test_serving_and_chance(framework: str, rng: np.random.Generator, run: Any) 
 def test_a_fill_is_rounded_half_up(framework: str, run: Any) -> None:
     for method in ("nearest", "bilinear"):
         for cls in (Affine, Rotate):
-            found = run(cls(degrees=45, method=method, fill=127.5), picture(), np.zeros((20, 20, 3), np.uint8), framework)
+            found = run(
+                cls(degrees=45, method=method, fill=127.5), picture(), np.zeros((20, 20, 3), np.uint8), framework
+            )
             assert found[0, 0].tolist() == [128, 128, 128]
 
 

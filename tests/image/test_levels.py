@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from pydantic import ValidationError
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from pipelines.errors import SpecError
 from pipelines.image import (
@@ -21,6 +21,7 @@ from pipelines.image import (
     Equalize,
     Grayscale,
     Invert,
+    Noise,
     Posterize,
     Sharpness,
     Solarize,
@@ -191,10 +192,25 @@ def test_serving_changes_nothing(framework: str, rng: np.random.Generator, run: 
         ColorJitter(brightness=(3, 4), probability=0.9),
         *(Grayscale(probability=0.9), Solarize(threshold=0.1, probability=0.9), Posterize(bits=1, probability=0.9)),
         Blur(size=5, probability=0.9),
+        Noise(deviation=9),
         *(Sharpness(factor=(0, 9)), Sharpness(factor=3, probability=0.9)),
         *(cls(probability=0.9) for cls in (Invert, Autocontrast, Equalize)),
     ):
         np.testing.assert_array_equal(run(step, FLOAT, values, framework, step.serving[: step.variates()]), values)
+
+
+def test_noise_is_normal_and_levels_end(framework: str, rng: np.random.Generator, run: Any) -> None:
+    centred, draw = FLOAT.but(unit="", range=None), [0.0, 0.25, *rng.random(2)]
+    noise = run(Noise(deviation=(1, 3)), centred, np.zeros((40, 50, 3), np.float32), framework, draw)
+    assert stats.kstest(noise.ravel() / 1.5, "norm").pvalue > 1e-6
+    assert abs(np.corrcoef(noise[1:].ravel(), noise[:-1].ravel())[0, 1]) < 0.05
+    other = run(Noise(deviation=(1, 3)), centred, np.zeros((40, 50, 3), np.float32), framework, [*draw[:3], 0.5])
+    assert np.abs(noise - other).mean() > 1
+    values = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    levels = run(Noise(deviation=(1, 3)), picture(), values, framework, draw)
+    np.testing.assert_array_equal(levels, np.floor(values + noise + 0.5).clip(0, 255))
+    floats = run(Noise(deviation=(1, 3)), FLOAT, np.full((40, 50, 3), 0.5, np.float32), framework, draw)
+    np.testing.assert_array_equal(floats, (noise + np.float32(0.5)).clip(0, 1))
 
 
 @pytest.mark.parametrize(("size", "sigma"), [(5, 1.0), ((3, 31), 4.5), (23, 0.3), (1, 2.0)])

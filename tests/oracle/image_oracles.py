@@ -223,6 +223,16 @@ def _warped(step: Any, x: Spec, record: Record) -> Any:
     return np.floor(made + 0.5).clip(0, 255).astype(np.uint8) if record.value.dtype == np.uint8 else made
 
 
+def _index(step: Any, x: Spec, record: Record) -> Any:
+    if x.axes:
+        return np.array([step.classes.index(name) for name in record.value], np.int64)
+    return step.classes.index(record.value)
+
+
+def _multi_hot(step: Any, x: Spec, record: Record) -> Any:
+    return np.isin(np.arange(step.classes), record.value).astype(np.float32)
+
+
 def _one_hot(step: Any, x: Spec, record: Record) -> Any:
     return np.eye(step.classes, dtype=np.float32)[record.value]
 
@@ -256,6 +266,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.erase": NoOracle("no library draws so; tests/image/test_pad_and_erase.py computes parts by hand"),
     "image.grayscale": Oracle("Pillow", _grayscale, MOVED),
     "image.pad": Oracle("torchvision", _pad, MOVED),
+    "image.noise": NoOracle("no library draws so; tests/image/test_levels.py looks at the noise itself"),
     "image.perspective": Oracle("scipy.ndimage, float64", _warped, WARPED),
     "image.posterize": Oracle("Pillow", _posterize, MOVED),
     "image.rand_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
@@ -264,6 +275,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     ),
     "image.solarize": Oracle("Pillow", _solarize, MOVED),
     "label.boxes": NoOracle("tests/image/test_follows.py and test_labels.py hold it against torchvision"),
-    "label.index": Oracle("list.index", lambda step, x, record: step.classes.index(record.value), MOVED),
+    "label.index": Oracle("list.index", _index, MOVED),
+    "label.multi_hot": Oracle("NumPy", _multi_hot, MOVED),
     "label.one_hot": Oracle("numpy.eye", _one_hot, MOVED),
 }
