@@ -1,4 +1,4 @@
-"""What rand_augment, trivial_augment and auto_augment share: the operations by name, how strong each is, and how they are done.
+"""What the automatic augmentations share: the operations by name, how strong each is, and how they are done.
 
 Every operation is one of the steps of their own, or made of the same functions. How strong one is goes from 0 to 1.
 "bilinear" moves mix at float64 positions, since posterize or equalize after them make much of a level's difference.

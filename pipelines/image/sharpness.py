@@ -20,8 +20,8 @@ class Sharpness(LevelStep):
     """Makes a picture sharper or softer, by a fixed or a random factor.
 
     Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
-    Gives  the same type and range; out = f in + (1 - f) smooth, cut at the ends of the range, where smooth is in weighted
-           by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13; the outermost pixels stay; uint8 rounded half up
+    Gives  the same type and range; out = f in + (1 - f) smooth, cut at the ends of the range, where smooth is in
+           weighted by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13; the outermost pixels stay; uint8 is rounded half up
 
     `factor` f is 0 for the smooth picture, 1 for the picture itself, more for a sharper one; or [low, high] for one
     drawn evenly. `probability` is the share of records that are changed; below 1, serving changes none, else it takes
