@@ -16,8 +16,8 @@ class Autocontrast(SometimesStep):
 
     Takes  uint8[..., height, width, channel] or float32 in [0, 1]   1 or 3 channels
     Gives  the same type and range; out[y, x, c] = (in[y, x, c] - low[c]) bound / (high[c] - low[c]), low and high the
-           smallest and largest level of the channel, bound 255 or 1; a channel of one level stays; uint8 is rounded half
-           up
+           smallest and largest level of the channel, bound 255 or 1; a channel of one level stays; uint8 is rounded
+           half up
 
     `probability` is the share of records that are changed; when serving, only a probability of 1 does anything. A
     picture without pixels fails its record.
