@@ -11,7 +11,7 @@ operation, "exact" mixes four at float64 positions, slower, the same bits in bot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,10 @@ def bind_torch(x: Spec, method: Method, fill: float | tuple[float, ...]) -> Kern
         columns, rows = places(pictures, tall, wide, way)
         left, top, outside = columns.floor(), rows.floor(), fills(pictures)
         right, below = (part.to(torch.float32)[:, None] for part in (columns - left, rows - top))
-        return mixed(lambda down, across: look(pictures, top + down, left + across, outside), right, below)
+        return cast(
+            "torch.Tensor",
+            mixed(lambda down, across: look(pictures, top + down, left + across, outside), right, below),
+        )
 
     def grid(height: int, width: int, tall: int, wide: int, way: Way, device: torch.device) -> torch.Tensor:
         """Places as grid_sample counts them, from the centre, in half widths and half heights."""

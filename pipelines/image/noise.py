@@ -59,7 +59,7 @@ class Noise(Step):
         low, high = self.deviation if isinstance(self.deviation, tuple) else (self.deviation, self.deviation)
         found = chance.normals(draw[..., 2:], int(height * width * channels))
         taken = np.where(draw[..., 0] < self.probability, between(draw[..., 1], low, high, 0.0), 0.0)
-        return (found * taken[..., None]).reshape(*draw.shape[:-1], height, width, channels)
+        return np.asarray((found * taken[..., None]).reshape(*draw.shape[:-1], height, width, channels))
 
     def bind_torch(self, x: Spec) -> Kernel:
         return self._bound(torch_maths(), x, lambda *given: np.moveaxis(self.noise(*given), -1, -3))
