@@ -27,7 +27,6 @@ class Equalize(SometimesStep):
     agreement = Identical("whole numbers")
     examples = (
         Example(picture()),
-        Example(picture(17, 31, 1), {"probability": 0.5}),
         Example(picture(23, 28, dtype="float32"), {"probability": 0.5}),
     )
 

@@ -37,7 +37,6 @@ class Noise(Step):
     examples = (
         Example(picture(), {"deviation": 20}),
         Example(picture(17, 11, 1), {"deviation": [0, 90], "probability": 0.6}),
-        Example(picture(dtype="float32"), {"deviation": [0.1, 0.2]}),
         Example(picture(9, 8, dtype="float32").but(unit="", range=(-2.0, 2.5)), {"deviation": 0.5}),
     )
 

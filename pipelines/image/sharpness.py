@@ -36,8 +36,7 @@ class Sharpness(LevelStep):
     serving = (1.0, 1.0)
     examples = (
         Example(picture(), {"factor": 2}),
-        Example(picture(17, 11, 1), {"factor": [0, 3], "probability": 0.6}),
-        Example(picture(dtype="float32"), {"factor": [0.2, 1.8]}),
+        Example(picture(17, 11, 1, "float32"), {"factor": [0, 3], "probability": 0.6}),
         Example(picture(2, 5), {"factor": 0}),
     )
 

@@ -33,6 +33,8 @@ PIL_LEVELS = Levels(
 
 def _decode(step: Any, x: Spec, record: Record) -> Any:
     image = Image.open(io.BytesIO(record.value))
+    if step.mode == "classes":
+        return np.asarray(image).astype(np.uint8)[..., None]
     if image.mode.startswith(("I", "F")):
         return None
     if step.orientation == "apply":
