@@ -61,7 +61,7 @@ class Resize(MovingStep):
         Example(picture(33, 47), {"size": [19, 21], "method": "bicubic"}),
         Example(picture(None, None, 1), {"size": [40, 9], "method": "bicubic", "antialias": False}),
         Example(picture(21, 18), {"size": 11, "antialias": False}),
-        Example(picture(), {"size": [15, 29], "method": "nearest"}),
+        Example(picture(), {"size": [15, 29], "method": "nearest", "fit": "stretch"}),
         Example(picture(None, None, 4, "float32"), {"size": 25}),
         Example(picture(17, 11, dtype="float32"), {"size": [8, 23], "method": "bicubic"}),
         Example(picture(17, 11, dtype="float32"), {"size": [8, 23], "method": "bicubic", "antialias": False}),
