@@ -258,7 +258,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.equalize": Oracle("Pillow", _equalize, MOVED),
     "image.invert": Oracle("NumPy", _invert, MOVED),
     "image.sharpness": Oracle(
-        "scipy.ndimage, float64", _sharpness, Levels(1, 0.01, real=1e-6, why="float32 sums; ties of rounding")
+        "scipy.ndimage, float64", _sharpness, Levels(1, 0.01, real=3e-7, why="float32 sums; ties of rounding")
     ),
     "image.blur": Oracle(
         "scipy.ndimage, float64", _blur, Levels(1, 0.01, real=1e-6, why="float32 sums; ties of rounding on noise")
