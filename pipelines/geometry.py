@@ -41,8 +41,8 @@ class MovingStep(Step):
         """Where the points of a picture of this size go with the draw float64[variates] (None without chance)."""
 
     @abstractmethod
-    def for_mask(self) -> Step:
-        """The step as a mask of class numbers takes it: values are moved, never mixed; outside is class 0."""
+    def for_mask(self, outside: int = 0) -> Step:
+        """The step as a mask of class numbers takes it: values are moved, never mixed; `outside` comes in."""
 
 
 def affine(xx: float, xy: float, x0: float, yx: float, yy: float, y0: float) -> Matrix:
@@ -93,7 +93,16 @@ def _moved(boxes: npt.NDArray[np.float64], motion: Motion) -> npt.NDArray[np.flo
     corners = np.stack([boxes[:, [0, 2, 2, 0]], boxes[:, [1, 1, 3, 3]], np.ones((len(boxes), 4))], -1)
     moved = corners @ motion.matrix.T
     x, y = (np.clip(moved[..., i] / moved[..., 2], 0, side) for i, side in ((0, motion.width), (1, motion.height)))
-    return np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], -1) if len(boxes) else boxes
+    if not len(boxes):
+        return boxes
+    found = np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], -1)
+    outside = _has_area(boxes) & ~_has_area(found)
+    found[outside, 2:] = found[outside, :2]  # a point: a line at the edge would come back as a box when it is turned
+    return np.asarray(found)
+
+
+def _has_area(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray((boxes[:, :2] < boxes[:, 2:]).all(1))
 
 
 class SameSize(Step):

@@ -294,13 +294,13 @@ def _field(
         faults.append(Fault(config.place, "expected a step that decodes the file, got encoded bytes at the end"))
         return None
     if leader is not None:
-        nodes += _following(leader, flowing[0])
+        nodes += _following(leader, flowing[0], config.outside)
     elif config.follows is not None:
         return None
     return FieldPlan(config.name, config.sources, inputs, config.optional, tuple(nodes), seam_of(inputs, nodes))
 
 
-def _following(leader: FieldPlan, x: Spec) -> list[Node]:
+def _following(leader: FieldPlan, x: Spec, outside: int | None) -> list[Node]:
     """The nodes that take boxes or a mask, given as `x`, through the moving steps of the picture they follow."""
     name = f"follows {leader.name}"
     moving = [n for n, node in enumerate(leader.nodes) if node.step.moves_pixels]
@@ -318,13 +318,17 @@ def _following(leader: FieldPlan, x: Spec) -> list[Node]:
     size = (height, width) if height and width else None
     size_of = None if size else leader.name
     if not x.is_picture:
+        if outside is not None:
+            raise SpecError(f"{name}: outside: expected a mask, whose class it is, got {x}")
         shares = tuple(node.stream for node in (leader.nodes[n] for n in moving) if node.stream is not None)
         boxes = FollowBoxes(steps=tuple(steps), size=size)
         return [Node(boxes, name, (x,), (boxes.out_spec(x),), None, size_of, shares)]
+    if outside is not None and x.range and not x.range[0] <= outside <= x.range[1]:
+        raise SpecError(f"{name}: expected outside in [{x.range[0]:g}, {x.range[1]:g}], got {outside}")
     same = SameSize(size=size)
     nodes = [Node(same, name, (x,), (same.out_spec(x),), None, size_of)]
     for number, step in zip(moving, steps, strict=True):
-        node, x, mask = leader.nodes[number], nodes[-1].gives[0], step.for_mask()
+        node, x, mask = leader.nodes[number], nodes[-1].gives[0], step.for_mask(outside or 0)
         nodes.append(Node(mask, node.name, (x,), (mask.out_spec(x),), node.stream))
     return nodes
 

@@ -65,16 +65,20 @@ STEPS = {
     "image": [
         "affine",
         "auto_augment",
+        "autocontrast",
         "blur",
         "color_jitter",
         "crop",
         "cutmix",
         "decode",
         "embed",
+        "equalize",
         "erase",
         "flip",
         "grayscale",
+        "invert",
         "mixup",
+        "noise",
         "normalize",
         "pad",
         "perspective",
@@ -82,9 +86,11 @@ STEPS = {
         "rand_augment",
         "resize",
         "rotate",
+        "sharpness",
         "solarize",
+        "trivial_augment",
     ],
-    "label": ["boxes", "index", "one_hot"],
+    "label": ["boxes", "index", "multi_hot", "one_hot"],
 }
 SOURCES = ["folder", "lines", "manifest", "shards", "tfds", "torchaudio", "torchtext", "torchvision"]
 SINKS = ["npz", "parquet", "tfrecord", "webdataset"]

@@ -14,7 +14,7 @@ from pipelines.spec import Floats
 from pipelines.step import ConfigPath
 
 TOP_KEYS = ("framework", "seed", "source", "fields", "batch_steps", "batch", "cache", "output", "on_error")
-FIELD_KEYS = ("from", "steps", "optional", "follows")
+FIELD_KEYS = ("from", "steps", "optional", "follows", "outside")
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED = re.compile(r"key|index|_.*|.*_length|.*_mask")

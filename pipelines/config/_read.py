@@ -59,6 +59,7 @@ class FieldConfig:
     follows: str | None
     place: str
     complete: bool = True
+    outside: int | None = None
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,11 @@ class _Reader:
         follows = given.get("follows")
         if follows is not None and not isinstance(follows.value, str):
             self._expected(follows, "follows to name a field")
+        outside = given.get("outside")
+        if outside is not None and (isinstance(outside.value, bool) or not isinstance(outside.value, int)):
+            self._expected(outside, "outside to be the number of a class")
+        elif outside is not None and follows is None:
+            self._faults.add(outside.place, "outside: expected only with follows, for a mask")
         return FieldConfig(
             name=name,
             sources=sources,
@@ -292,6 +298,7 @@ class _Reader:
             follows=follows.value if follows is not None and isinstance(follows.value, str) else None,
             place=str(node.place),
             complete=len(self._faults) == before and node.sound,
+            outside=outside.value if outside is not None and isinstance(outside.value, int) else None,
         )
 
     def _sources(self, node: Node | None) -> tuple[str, ...]:

@@ -88,6 +88,11 @@ def _field() -> Schema:
             "type": ["string", "null"],
             "description": "The picture whose moves these boxes, or this mask, take part in.",
         },
+        "outside": {
+            "type": ["integer", "null"],
+            "default": 0,
+            "description": "The class of a mask's pixels that come in from outside the picture.",
+        },
     }
     return _object(properties, required=["from"])
 

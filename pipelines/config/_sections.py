@@ -31,7 +31,8 @@ def sections(config: Config) -> dict[str, str]:
         held["output"] = config.output.model_dump(exclude={"path"}, exclude_defaults=True)
     for field in config.fields:
         steps = [meaning(use, config.base) for use in field.steps]
-        held[f"fields.{field.name}"] = [field.sources, steps, field.optional, field.follows]
+        outside = [field.outside] if field.outside else []  # left out like a default, as it was before there was one
+        held[f"fields.{field.name}"] = [field.sources, steps, field.optional, field.follows, *outside]
     if config.batch_steps:
         held["batch_steps"] = [meaning(use, config.base) for use in config.batch_steps]
     return {name: blake2b(json.dumps(value).encode(), digest_size=8).hexdigest() for name, value in held.items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from pipelines.errors import SpecError
@@ -36,6 +38,14 @@ def need_values(x: Spec, name: str, given: Values) -> None:
         raise SpecError(f"expected {x.size('channel')} values of {name}, one per channel, got {len(values)}")
     if x.range and not all(x.range[0] <= value <= x.range[1] for value in values):
         raise SpecError(f"expected {name} in [{x.range[0]:g}, {x.range[1]:g}], got {given}")
+
+
+def between(level: Any, low: float, high: float, rest: float, where: Callable[..., Any] = np.where) -> Any:
+    """An amount from `low` to `high`, float64 like the variate `level`.
+
+    1, which is never drawn but stands in `serving`, is the amount nearest to `rest`, which does nothing.
+    """
+    return where(level < 1, low + level * (high - low), min(max(rest, low), high))
 
 
 class LevelStep(Step):

@@ -64,8 +64,8 @@ class WarpStep(MovingStep):
         drawn = np.array(self.serving) if draw is None else draw
         return Motion(forward(self.ways(height, width, drawn), height, width), height, width)
 
-    def for_mask(self) -> WarpStep:
-        return self.model_copy(update={"method": "nearest", "fill": 0.0})
+    def for_mask(self, outside: int = 0) -> WarpStep:
+        return self.model_copy(update={"method": "nearest", "fill": float(outside)})
 
     def bind_torch(self, x: Spec) -> Kernel:
         return self._bound(torch_maths(), x, _warp.bind_torch(x, self.method, self.fill))

@@ -18,8 +18,8 @@ from pipelines.image._header import check_size
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs as errors on stderr, it also raises
 
 Picture = npt.NDArray[np.uint8]
-Mode = Literal["rgb", "gray", "rgba"]
-CHANNELS: dict[Mode, int] = {"rgb": 3, "gray": 1, "rgba": 4}
+Mode = Literal["rgb", "gray", "rgba", "classes"]
+CHANNELS: dict[Mode, int] = {"rgb": 3, "gray": 1, "rgba": 4, "classes": 1}
 
 # raster formats with a signature of their own, decoded in this process (EPS would start Ghostscript)
 FORMATS = ["AVIF", "BMP", "DDS", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "QOI", "TIFF", "WEBP"]
@@ -29,6 +29,7 @@ HARD_LIMIT = 178_956_970  # pixels above which Pillow itself refuses to open a f
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
 _UNTURN = {6: 8, 8: 6}  # all other orientations undo themselves
+_SPREAD = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of few bits by
 
 
 def bind(mode: Mode, upright: bool, max_pixels: int, max_side: int) -> Callable[[bytes], Picture]:
@@ -44,7 +45,7 @@ def bind(mode: Mode, upright: bool, max_pixels: int, max_side: int) -> Callable[
             with Image.open(io.BytesIO(data), formats=formats) as image:
                 kind = image.format
                 check_size(image.width, image.height, max_pixels, max_side)
-                pixels = _load(image, upright)
+                pixels = _load(image, upright, _classes if mode == "classes" else _levels)
                 check_size(image.width, image.height, max_pixels, max_side)  # an ICO knows its size only now
         except (RecordError, MemoryError):
             raise
@@ -52,6 +53,8 @@ def bind(mode: Mode, upright: bool, max_pixels: int, max_side: int) -> Callable[
             raise RecordError(f"unknown format or damaged header; the file begins with {data[:8]!r}") from None
         except Exception as e:  # on damaged files Pillow's readers raise whatever they stumble over
             raise RecordError(f"the {kind} cannot be decoded: {str(e) or type(e).__name__}") from e
+        if mode == "classes":
+            return pixels
         if mode == "gray":
             return luma(pixels)
         if mode == "rgb":
@@ -78,11 +81,14 @@ def turned(pixels: Picture, orientation: int) -> Picture:
     return pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
-def _load(image: ImageFile.ImageFile, upright: bool) -> Picture:
+def _load(image: ImageFile.ImageFile, upright: bool, read: Callable[[Any], Picture]) -> Picture:
+    stored = image.tile[0][3] if image.tile else None
     before = _orientation(image)
     image.load()
     after = _orientation(image)  # Pillow turns some formats (TIFF) while loading, and then drops the tag
-    pixels = _levels(image)
+    pixels = read(image)
+    if read is _classes and isinstance(stored, str):
+        pixels = pixels // np.uint8(_SPREAD.get(stored, 1))
     if upright:
         return turned(pixels, after)
     return pixels if after == before else turned(pixels, _UNTURN.get(before, before))
@@ -94,6 +100,16 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # Pillow raises what it stumbles over; a damaged EXIF block says nothing, as Header has it
         return 1
     return value if value in range(1, 9) else 1
+
+
+def _classes(image: Image.Image) -> Picture:
+    """The numbers of one channel, uint8[height, width, 1]."""
+    if len(image.getbands()) > 1 or image.mode == "F":
+        raise RecordError(f"expected classes, a palette or greys, got a picture of mode {image.mode}")
+    numbers = np.asarray(image)[..., None]
+    if numbers.min(initial=0) < 0 or numbers.max(initial=0) > 255:
+        raise RecordError(f"expected classes up to 255, got {int(numbers.max())}")
+    return numbers.astype(np.uint8)
 
 
 def _levels(image: Image.Image) -> Picture:

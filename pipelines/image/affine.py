@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from pipelines.image._levels import Probability, between
 from pipelines.image._moves import WarpStep, Way, way_back
 from pipelines.spec import picture
 from pipelines.step import Example
@@ -16,7 +17,8 @@ Angle = Annotated[float, Field(ge=-360, le=360)]
 Share = Annotated[float, Field(ge=-1, le=1)]
 Factor = Annotated[float, Field(gt=0, le=100)]
 Slant = Annotated[float, Field(gt=-90, lt=90)]
-PARTS = ("degrees", "translate_x", "translate_y", "scale", "shear_x", "shear_y")
+PARTS = {"degrees": 0.0, "translate_x": 0.0, "translate_y": 0.0, "scale": 1.0, "shear_x": 0.0, "shear_y": 0.0}
+"""The parts of a motion, and the amount of each that does nothing."""
 
 
 class Affine(WarpStep):
@@ -27,10 +29,12 @@ class Affine(WarpStep):
            [[1, -tan shear_x], [0, 1]], S = `scale`, R turns counter-clockwise by `degrees`, t = (`translate_x` width,
            `translate_y` height); `fill` outside the picture
 
-    Each is a number, or [low, high] for one drawn evenly; serving takes the middle. Shears are in degrees. "bilinear"
-    mixes the four pixels around a place, blending with `fill` at the edge; uint8 is computed in float32 and rounded
-    half up. "nearest" takes the pixel floor(y + 1/2), floor(x + 1/2), in float64 positions, the same in both
-    frameworks. `fill` is one number or one per channel, in input units. A picture without pixels fails its record.
+    Each is a number, or [low, high] for one drawn evenly; serving takes that which moves least, 0, or 1 for `scale`,
+    where the range has it. Shears are in degrees. `probability` is the share of records that are moved; below 1,
+    serving moves none. "bilinear" mixes the four pixels around a place, blending with `fill` at the edge; uint8 is
+    computed in float32 and rounded half up. "nearest" takes the pixel floor(y + 1/2), floor(x + 1/2), in float64
+    positions, the same in both frameworks. `fill` is one number or one per channel, in input units. A picture without
+    pixels fails its record.
     Source: torchvision.transforms.v2 RandomAffine, which turns clockwise, rounds moves to whole pixels and blends a
     uint8 fill twice at the edge; torch's grid_sample; tf.raw_ops.ImageProjectiveTransformV3, as in image.rotate.
     """
@@ -41,13 +45,15 @@ class Affine(WarpStep):
     scale: Factor | tuple[Factor, Factor] = 1.0
     shear_x: Slant | tuple[Slant, Slant] = 0.0
     shear_y: Slant | tuple[Slant, Slant] = 0.0
+    probability: Probability = 1.0
 
-    serving = (0.5,) * len(PARTS)
+    serving = (1.0,) * (len(PARTS) + 1)
     examples = (
         Example(picture(), {"degrees": [-20, 20], "translate_x": [-0.1, 0.1], "scale": [0.8, 1.2], "fill": 90}),
         Example(picture(), {"degrees": 30, "shear_x": 10, "shear_y": [-5, 5], "fill": [255, 0, 127.5]}),
         Example(picture(60, 81, 1), {"degrees": [0, 360], "method": "nearest", "fill": 9}),
         Example(picture(17, 24), {"translate_y": 0.25, "scale": 1.5, "method": "nearest"}),
+        Example(picture(), {"degrees": 15, "shear_x": [5, 9], "probability": 0.5}),
         Example(picture(17, 11, dtype="float32"), {"shear_x": [-30, 30], "translate_y": [-0.2, 0.2], "fill": 0.5}),
         Example(picture(None, None, 4, "float32"), {"scale": [0.5, 2]}),
     )
@@ -58,7 +64,7 @@ class Affine(WarpStep):
             low, high = self.limits(name)
             if low > high:
                 raise ValueError(f"{name}: expected the smaller number first, got {[low, high]}")
-        if all(self.limits(name) == ((1, 1) if name == "scale" else (0, 0)) for name in PARTS):
+        if all(self.limits(name) == (rest, rest) for name, rest in PARTS.items()):
             raise ValueError(f"expected at least one of {', '.join(PARTS)}, got none that moves anything")
         return self
 
@@ -68,11 +74,13 @@ class Affine(WarpStep):
         return given if isinstance(given, tuple) else (given, given)
 
     def variates(self) -> int:
-        return len(PARTS) if any(isinstance(getattr(self, name), tuple) for name in PARTS) else 0
+        drawn = self.probability < 1 or any(isinstance(getattr(self, name), tuple) for name in PARTS)
+        return len(self.serving) if drawn else 0
 
     def ways(self, height: float, width: float, draw: npt.NDArray[np.float64]) -> Way:
-        limits = [self.limits(name) for name in PARTS]
+        taken = (draw[..., -1] < self.probability) | (self.probability == 1)
         turn, right, down, scale, slant_x, slant_y = (
-            low + draw[..., i] * (high - low) for i, (low, high) in enumerate(limits)
+            np.where(taken, between(draw[..., i], *self.limits(name), rest), rest)
+            for i, (name, rest) in enumerate(PARTS.items())
         )
         return way_back(turn, (right * width, down * height), scale, slant_x, slant_y)

@@ -22,8 +22,8 @@ class AutoAugment(AugmentStep):
            image.rand_augment and invert, with a strength of 0 to 9 of 9 that the policy says
 
     `policy` is the data set that it was learnt on. Each pair is drawn with the same chance; half of the moves and
-    factors go the other way; serving does nothing. `fill` and rounding are as in image.rand_augment. A picture without
-    pixels fails its record.
+    factors go the other way; serving does nothing. `method`, `fill` and rounding are as in image.rand_augment. A
+    picture without pixels fails its record.
     Source: Cubuk et al., "AutoAugment: learning augmentation strategies from data" (2019);
     torchvision.transforms.v2 AutoAugment, which cuts uint8 off.
     """
@@ -35,7 +35,7 @@ class AutoAugment(AugmentStep):
         Example(picture()),
         Example(picture(17, 24), {"policy": "cifar10", "fill": [255, 0, 127.5]}),
         Example(picture(None, None, 1), {"policy": "svhn", "fill": 99}),
-        Example(picture(dtype="float32"), {"policy": "svhn", "fill": 0.5}),
+        Example(picture(dtype="float32"), {"policy": "svhn", "fill": 0.5, "method": "bilinear"}),
     )
 
     def variates(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from pipelines.image import _colour
-from pipelines.image._levels import LevelStep
+from pipelines.image._levels import LevelStep, Probability, between
 from pipelines.image._maths import Maths
 from pipelines.spec import picture
 from pipelines.step import Example, Identical
@@ -17,7 +17,8 @@ from pipelines.step import Example, Identical
 Change = Annotated[float, Field(ge=0)]
 Range = tuple[Change, Change]
 Turn = Annotated[float, Field(ge=-0.5, le=0.5)]
-OPERATIONS = ("brightness", "contrast", "saturation", "hue")
+OPERATIONS = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+"""The changes, and the amount of each that does nothing."""
 
 
 class ColorJitter(LevelStep):
@@ -30,7 +31,8 @@ class ColorJitter(LevelStep):
            end, and nowhere between. A picture of one channel has no saturation and no hue.
 
     Each is a number s for f in [1 - s, 1 + s] (hue: a turn in [-s, s]), not below 0, or [low, high], drawn evenly.
-    `order` "fixed" is that above; "drawn" is any, each as likely. Serving takes the middle of each range.
+    `order` "fixed" is that above; "drawn" is any, each as likely. `probability` is the share of records that are
+    changed; below 1, serving changes none, else it takes from each range what changes least.
     Source: torchvision.transforms.v2 ColorJitter, which cuts uint8 off after each change and has other luma weights
     (see image.grayscale). tf.image.adjust_* mean other things: an offset for brightness, a mean per channel for
     contrast, a product in HSV for saturation.
@@ -41,16 +43,17 @@ class ColorJitter(LevelStep):
     saturation: Change | Range = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] | tuple[Turn, Turn] = 0.0
     order: Literal["fixed", "drawn"] = "drawn"
+    probability: Probability = 1.0
 
     agreement = Identical("the same float32 operations in the same order; the mean is summed in whole numbers")
-    serving = (0.5, 0.5, 0.5, 0.5, 0.0)
+    serving = (1.0, 1.0, 1.0, 1.0, 0.0, 1.0)
     examples = (
         Example(picture(), {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}),
         Example(picture(), {"brightness": 0.5, "contrast": [0.2, 1.8], "order": "fixed"}),
         Example(picture(17, 11), {"hue": [-0.5, 0.5], "saturation": 0.9}),
-        Example(picture(17, 11, 1), {"brightness": 0.3, "saturation": 1.5, "contrast": 0.3}),
+        Example(picture(17, 11, 1), {"brightness": 0.3, "saturation": 1.5, "contrast": 0.3, "probability": 0.8}),
         Example(picture(dtype="float32"), {"brightness": 0.4, "contrast": 0.4, "saturation": [0.5, 3], "hue": 0.5}),
-        Example(picture(9, 8, dtype="float32"), {"hue": 0.3, "contrast": 0.9, "order": "fixed"}),
+        Example(picture(9, 8, dtype="float32"), {"hue": 0.3, "contrast": 0.9, "order": "fixed", "probability": 0.5}),
     )
 
     @model_validator(mode="after")
@@ -73,15 +76,15 @@ class ColorJitter(LevelStep):
     @property
     def changes(self) -> tuple[str, ...]:
         """The changes that do anything."""
-        return tuple(n for n in OPERATIONS if self.limits(n) != ((0, 0) if n == "hue" else (1, 1)))
+        return tuple(name for name, rest in OPERATIONS.items() if self.limits(name) != (rest, rest))
 
     def variates(self) -> int:
-        return 5
+        return len(self.serving)
 
-    def amounts(self, draw: Any) -> list[Any]:
+    def amounts(self, draw: Any, where: Any = np.where) -> list[Any]:
         """The drawn amounts of `changes`, float64[...] each."""
-        limits = [(*self.limits(name), draw[..., OPERATIONS.index(name)]) for name in self.changes]
-        return [low + level * (high - low) for low, high, level in limits]
+        levels = dict(zip(OPERATIONS, (draw[..., i] for i in range(len(OPERATIONS))), strict=True))
+        return [between(levels[name], *self.limits(name), OPERATIONS[name], where) for name in self.changes]
 
     def plan(self, draw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The drawn order of `changes` and their amounts, float64[..., place, 2]; both frameworks ask here."""
@@ -90,9 +93,15 @@ class ColorJitter(LevelStep):
         return np.stack([order, np.take_along_axis(np.stack(self.amounts(draw), -1), order, -1)], -1)
 
     def change(self, m: Maths, levels: Any, draw: Any, bound: float) -> Any:
+        changed = self._changed(m, levels, draw, bound)
+        if self.probability == 1:
+            return changed
+        return m.where(m.rows(draw[..., 5], levels, "float64") < self.probability, changed, levels)
+
+    def _changed(self, m: Maths, levels: Any, draw: Any, bound: float) -> Any:
         changes = [getattr(_colour, name) for name in self.changes]
         if self.order == "fixed" or len(changes) == 1:
-            for change, amount in zip(changes, self.amounts(draw), strict=True):
+            for change, amount in zip(changes, self.amounts(draw, m.where), strict=True):
                 levels = change(m, levels, m.rows(amount, levels), bound)
             return levels
 

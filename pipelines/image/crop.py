@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,10 @@ from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.guard import after
 from pipelines.image import _parts, _resize
 from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
+from pipelines.image._levels import Values, need_values
 from pipelines.image._parts import TRIES
 from pipelines.image._resize import Method, Side
+from pipelines.native import torch_constant
 from pipelines.spec import Axis, Spec, picture
 from pipelines.step import Example, Kernel, Levels
 
@@ -30,7 +32,8 @@ class Crop(MovingStep):
 
     `size` is the side of a square or [height, width]. "centre": top = (in_height - height) / 2, rounded half to
     even. "random": top = u (in_height - height + 1) - 1/2, rounded, each place as likely as any other; serving
-    takes the centre. A smaller picture fails its record, or with `pad` gets zeros, evenly on both sides.
+    takes the centre. A smaller picture fails its record, or with `pad` gets `fill`, one number or one per channel in
+    input units, evenly on both sides, an odd pixel right or below; whole numbers are rounded half up.
     "resized": a part with `scale` of the picture's area and a `ratio` of width to height (its logarithm is drawn
     evenly) is scaled to `size` as image.resize does: the first of 7 drawn parts that fits, else the last one made
     smaller. Serving takes the largest part of the middle ratio at the centre.
@@ -41,6 +44,7 @@ class Crop(MovingStep):
     size: Side | tuple[Side, Side]
     where: Literal["centre", "random", "resized"] = "centre"
     pad: bool = False
+    fill: Values = 0.0
     scale: tuple[Share, Share] = (0.08, 1.0)
     ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     method: Method = "bilinear"
@@ -56,6 +60,7 @@ class Crop(MovingStep):
         Example(picture(), {"size": [15, 13], "where": "resized"}),
         Example(picture(23, 31, dtype="float32"), {"size": 12, "where": "resized", "method": "bicubic"}),
         Example(picture(19, 40), {"size": 12, "where": "resized", "method": "nearest", "scale": [0.5, 1.0]}),
+        Example(picture(), {"size": [20, 24], "pad": True, "fill": [9, 0, 127.5]}),
     )
 
     @model_validator(mode="after")
@@ -65,6 +70,8 @@ class Crop(MovingStep):
                 raise ValueError(f"{name}: expected only with where: resized, got {self.where!r}")
         if self.pad and self.where == "resized":
             raise ValueError("pad: expected only with where: centre or random, got 'resized'")
+        if self.fill != 0 and not self.pad:
+            raise ValueError("fill: expected only with pad: true")
         for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
             if low > high:
                 raise ValueError(f"{name}: expected the smaller number first, got [{low}, {high}]")
@@ -82,6 +89,7 @@ class Crop(MovingStep):
     def out_spec(self, x: Spec) -> Spec:
         resized = self.where == "resized"
         x.need(("uint8", "float32") if resized else (), last=("height", "width", "channel"))
+        need_values(x, "fill", self.fill)
         for name, side in zip(("height", "width"), self.sides, strict=True):
             found = x.size(name)
             if found is not None and found < side and not (self.pad or resized):
@@ -104,8 +112,17 @@ class Crop(MovingStep):
         y, x = (tall / high, wide / broad) if self.where == "resized" else (1, 1)
         return Motion(affine(x, 0, x * (across // 2 - left), 0, y, y * (down // 2 - top)), tall, wide)
 
-    def for_mask(self) -> Crop:
-        return self.model_copy(update={"method": "nearest"}) if self.where == "resized" else self
+    def for_mask(self, outside: int = 0) -> Crop:
+        if self.where == "resized":
+            return self.model_copy(update={"method": "nearest"})
+        return self.model_copy(update={"fill": float(outside)}) if self.pad else self
+
+    def fills(self, x: Spec) -> npt.NDArray[Any] | None:
+        """What pads each channel, in the picture's type; None for zeros."""
+        if not np.any(self.fill):
+            return None
+        whole = np.array(self.fill) if x.dtype.startswith("float") else np.floor(np.array(self.fill) + 0.5)
+        return np.full(x.size("channel") or 1, whole).astype(x.dtype)
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
@@ -113,6 +130,8 @@ class Crop(MovingStep):
 
         tall, wide = self.sides
         resize = _resize.bind_torch(x, self.method, self.antialias) if self.where == "resized" else None
+        fills = self.fills(x)
+        filled = None if fills is None else torch_constant(fills[:, None, None])
 
         def cut(picture: torch.Tensor, box: list[int]) -> torch.Tensor:
             top, left, height, width = box
@@ -123,7 +142,11 @@ class Crop(MovingStep):
             height, width = need_pixels_torch(pictures).shape[-2:]
             if self.pad:
                 down, across = max(tall - height, 0), max(wide - width, 0)
-                pictures = F.pad(pictures, (across // 2, across - across // 2, down // 2, down - down // 2))
+                around = (across // 2, across - across // 2, down // 2, down - down // 2)
+                pictures = F.pad(pictures, around)
+                if filled is not None:
+                    inside = F.pad(torch.ones(height, width, dtype=torch.bool, device=pictures.device), around)
+                    pictures = torch.where(inside, pictures, filled(pictures))
             elif resize is None and (height < tall or width < wide):
                 raise RecordError(f"the picture is {height} x {width}, smaller than the crop of {tall} x {wide}")
             height, width = pictures.shape[-2:]
@@ -141,6 +164,7 @@ class Crop(MovingStep):
 
         tall, wide = self.sides
         resize = _resize.bind_tensorflow(x, self.method, self.antialias) if self.where == "resized" else None
+        fills = self.fills(x)
 
         def cut(picture: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
             top, left, height, width = tf.unstack(box)
@@ -151,7 +175,11 @@ class Crop(MovingStep):
             missing = tf.maximum([tall, wide] - tf.shape(pictures)[-3:-1], 0)
             both = tf.stack([missing // 2, missing - missing // 2], 1)
             around = tf.concat([tf.zeros([len(pictures.shape) - 3, 2], tf.int32), both, [[0, 0]]], 0)
-            return tf.pad(pictures, around)
+            found = tf.pad(pictures, around)
+            if fills is None:
+                return found
+            inside = tf.pad(tf.ones(tf.shape(pictures)[-3:-1], tf.bool), both)
+            return tf.where(inside[..., None], found, fills)
 
         def kernel(pictures: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
             pictures = need_pixels_tensorflow(pictures)

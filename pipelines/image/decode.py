@@ -17,12 +17,13 @@ from pipelines.spec import BYTES, Spec, picture
 from pipelines.step import Example, Identical, Kernel, Step
 
 
+def _encoded(image: Image.Image, **how: Any) -> bytes:
+    image.save(file := io.BytesIO(), **how)
+    return file.getvalue()
+
+
 def _files(rng: np.random.Generator) -> Sequence[bytes]:
     """A colour JPEG, a gray one on its side, a PNG with alpha, a 16-bit PNG, a palette GIF."""
-
-    def encoded(image: Image.Image, **how: Any) -> bytes:
-        image.save(file := io.BytesIO(), **how)
-        return file.getvalue()
 
     def noise(*shape: int) -> Image.Image:
         return Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
@@ -30,25 +31,36 @@ def _files(rng: np.random.Generator) -> Sequence[bytes]:
     turned = Image.Exif()
     turned[0x0112] = 6
     return [
-        encoded(noise(17, 11, 3), format="JPEG", quality=90),
-        encoded(noise(11, 17), format="JPEG", exif=turned),
-        encoded(noise(9, 16, 4), format="PNG"),
-        encoded(Image.fromarray(rng.integers(0, 65536, (7, 8), dtype=np.uint16)), format="PNG"),
-        encoded(noise(8, 5, 3).quantize(16), format="GIF"),
+        _encoded(noise(17, 11, 3), format="JPEG", quality=90),
+        _encoded(noise(11, 17), format="JPEG", exif=turned),
+        _encoded(noise(9, 16, 4), format="PNG"),
+        _encoded(Image.fromarray(rng.integers(0, 65536, (7, 8), dtype=np.uint16)), format="PNG"),
+        _encoded(noise(8, 5, 3).quantize(16), format="GIF"),
     ]
+
+
+def _masks(rng: np.random.Generator) -> Sequence[bytes]:
+    """Classes by a palette, and greys of 1, 8 and 16 bits."""
+    few = rng.integers(0, 2, (9, 16))
+    made = [Image.fromarray(rng.integers(0, 21, (11, 7), dtype=np.uint8)) for _ in range(2)]
+    made[0].putpalette(rng.integers(0, 256, 768, dtype=np.uint8).tobytes())
+    made += [Image.fromarray(few.astype(bool)), Image.fromarray(few.astype(np.uint16))]
+    return [_encoded(image, format="PNG") for image in made]
 
 
 class Decode(Step):
     """Decodes a picture file: JPEG, PNG, GIF, BMP, WebP, TIFF, and what else Pillow reads by signature.
 
     Takes  bytes
-    Gives  uint8[height, width, channel]   levels in [0, 255]
+    Gives  uint8[height, width, channel]   levels in [0, 255], or class numbers
 
     `mode` "rgb" and "gray" drop transparency, they do not blend it with a colour; "rgba" keeps it, 255 where
-    the file has none. Gray is (19595 R + 38470 G + 7471 B + 32768) >> 16 of the RGB picture. 16-bit samples keep
-    their upper 8 bits; 32-bit ones fail. Of several frames or pages the first is taken. `orientation` "apply",
-    the default, turns the picture as its EXIF (or XMP) says, since that is what people see and annotate; "ignore"
-    leaves the rows as they are stored, as torchvision and TensorFlow do by themselves.
+    the file has none. Gray is (19595 R + 38470 G + 7471 B + 32768) >> 16 of the RGB picture. "classes" is for masks:
+    the numbers of one channel as the file stores them, places in its palette or greys of 1 to 16 bits; a picture in
+    colours, or a number above 255, fails. Otherwise 16-bit samples keep their upper 8 bits; 32-bit ones fail. Of
+    several frames or pages the first is taken. `orientation` "apply", the default, turns the picture as its EXIF (or
+    XMP) says, since that is what people see and annotate; "ignore" leaves the rows as they are stored, as torchvision
+    and TensorFlow do by themselves.
     A file that is empty, cut off, damaged, unknown, above `max_pixels` or with a side above `max_side` pixels fails
     its record; sizes are checked before decoding.
     Source: torchvision.io.decode_jpeg and decode_png; tf.io.decode_jpeg (accurate DCT) and decode_png; Pillow on
@@ -66,18 +78,20 @@ class Decode(Step):
         Example(BYTES, {}, _files),
         Example(BYTES, {"mode": "gray", "orientation": "ignore"}, _files),
         Example(BYTES, {"mode": "rgba"}, _files),
+        Example(BYTES, {"mode": "classes"}, _masks),
     )
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("bytes",), exactly=())
-        return picture(None, None, CHANNELS[self.mode])
+        found = picture(None, None, CHANNELS[self.mode])
+        return found.but(unit="class") if self.mode == "classes" else found
 
     def look(self, data: bytes) -> Header:
         """The file's header, `kind` being who decodes it: JPEG and PNG the framework, OTHER Pillow."""
         header = read_header(data)
         if header.kind != OTHER:
             check_size(header.width, header.height, self.max_pixels, self.max_side)
-        alike = header.plain and (header.alpha or self.mode != "rgba")
+        alike = header.plain and self.mode != "classes" and (header.alpha or self.mode != "rgba")
         return header if alike else header._replace(kind=OTHER)
 
     def host(self) -> Kernel:

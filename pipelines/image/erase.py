@@ -28,9 +28,9 @@ class Erase(Step):
 
     The part has a `scale` of the picture's area and a `ratio` of width to height (its logarithm is drawn evenly): the
     first of 7 drawn parts that fits, else the last one made smaller, at any place with the same chance. `value` is one
-    number or one per channel, in input units, or "noise": even over the range of the picture, normal with deviation 1
-    where it has none (after image.normalize), expanded from two variates. `probability` is the share of records that
-    lose a part; below 1, serving takes none away, else the smallest.
+    number or one per channel, in input units, or "noise", expanded from two variates: of levels even over their range,
+    of other numbers (after image.normalize) normal with mean 0 and deviation 1. `probability` is the share of records
+    that lose a part; below 1, serving takes none away, else the smallest.
     Source: Zhong et al., "Random erasing data augmentation" (2017); torchvision.transforms.v2 RandomErasing, whose
     ratio is height to width, and which draws 10 parts and leaves the picture if none fits.
     """
@@ -48,6 +48,7 @@ class Erase(Step):
         Example(picture(17, 11), {"value": "noise", "probability": 1.0}),
         Example(picture(dtype="float32"), {"value": "noise", "probability": 0.8}),
         Example(picture(17, 11, 1, "float32").but(range=None), {"value": "noise", "probability": 1.0, "ratio": [1, 1]}),
+        Example(picture(9, 12, dtype="float32").but(unit="", range=(-2.0, 2.5)), {"value": "noise", "scale": [0.5, 1]}),
     )
 
     @model_validator(mode="after")
@@ -64,7 +65,7 @@ class Erase(Step):
         x.need(("uint8", "float32"), last=("height", "width", "channel"))
         if self.value != "noise":
             need_values(x, "value", self.value)
-        return x
+        return x.but(range=None) if self.value == "noise" and not _even(x) else x
 
     def boxes(self, height: float, width: float, draw: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Top, left, height and width of the parts, int64[..., 4], without area where chance takes none."""
@@ -77,9 +78,9 @@ class Erase(Step):
         found = np.zeros((draw[..., 0].size, height, width, channels))
         boxes = self.boxes(height, width, draw).reshape(-1, 4)
         for canvas, (top, left, tall, wide), key in zip(found, boxes, draw[..., -2:].reshape(-1, 2), strict=True):
-            make = chance.uniforms if x.range else chance.normals
+            make = chance.uniforms if _even(x) else chance.normals
             values = make(key, int(tall * wide * channels))
-            if x.range:
+            if _even(x) and x.range:
                 low, high = x.range
                 values = np.floor(values * (high + 1)) if x.dtype == "uint8" else low + values * (high - low)
             canvas[top : top + tall, left : left + wide] = values.reshape(tall, wide, channels)
@@ -110,3 +111,8 @@ class Erase(Step):
             return m.shaped(m.where(inside, m.to(painted, x.dtype), pictures), out)
 
         return kernel
+
+
+def _even(x: Spec) -> bool:
+    """Whether noise is even over the range: of levels, not of what is centred."""
+    return x.unit == "level" and x.range is not None

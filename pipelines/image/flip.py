@@ -47,7 +47,7 @@ class Flip(MovingStep):
         across = self.direction == "horizontal"
         return Motion(affine(-1, 0, width, 0, 1, 0) if across else affine(1, 0, 0, 0, -1, height), height, width)
 
-    def for_mask(self) -> Flip:
+    def for_mask(self, outside: int = 0) -> Flip:
         return self
 
     def bind_torch(self, x: Spec) -> Kernel:

@@ -96,8 +96,8 @@ class Pad(MovingStep):
         (top, below), (left, right) = self.added(0, height), self.added(1, width)
         return Motion(affine(1, 0, left, 0, 1, top), top + height + below, left + width + right)
 
-    def for_mask(self) -> Pad:
-        return self.model_copy(update={"fill": 0.0})
+    def for_mask(self, outside: int = 0) -> Pad:
+        return self.model_copy(update={"fill": float(outside)})
 
     def sources(self, m: Maths, places: Any, size: Any) -> Any:
         """Which pixels of an axis stand at `places`, counted from its first pixel."""

@@ -25,9 +25,9 @@ class RandAugment(AugmentStep):
            threshold 1 to 0; autocontrast; equalize
 
     The strength is `magnitude` of the `bins` - 1 that "up to" stands for; half of the moves and factors go the other
-    way. Each operation is drawn with the same chance; serving draws identity. Moves take the nearest pixel, since
-    posterize and equalize after them would make much of a level's difference, and have `fill` outside, in input units;
-    uint8 is rounded half up after each operation. A picture without pixels fails its record.
+    way. Each operation is drawn with the same chance; serving draws identity. Moves take the "nearest" pixel, or mix
+    the four around a place, "bilinear", and have `fill` outside, in input units; uint8 is rounded half up after each
+    operation. A picture without pixels fails its record.
     Source: Cubuk et al., "RandAugment: practical automated data augmentation with a reduced search space" (2020);
     torchvision.transforms.v2 RandAugment, which cuts uint8 off. See image.color_jitter, image.affine, image.solarize
     and image.posterize for what the operations mean; the others are Pillow's.
@@ -40,7 +40,7 @@ class RandAugment(AugmentStep):
     serving = (0.0,) * (2 * MOST)
     examples = (
         Example(picture()),
-        Example(picture(17, 24), {"operations": 8, "magnitude": 20, "fill": [255, 0, 127.5]}),
+        Example(picture(17, 24), {"operations": 8, "magnitude": 20, "fill": [255, 0, 127.5], "method": "bilinear"}),
         Example(picture(None, None, 1), {"operations": 5, "magnitude": 9, "bins": 10}),
         Example(picture(dtype="float32"), {"operations": 8, "magnitude": 5, "bins": 11, "fill": 0.5}),
     )

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from pipelines.errors import SpecError
 from pipelines.geometry import Motion, MovingStep, affine
 from pipelines.image import _warp
 from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
+from pipelines.image._levels import Values, between, need_values
 from pipelines.spec import Axis, Spec, picture
 from pipelines.step import Example, Kernel, Levels
 
@@ -24,8 +24,8 @@ class Rotate(MovingStep):
     Gives  the same type and range; out[y, x] = in at (cos dx - sin dy, sin dx + cos dy) from its centre, where
            (dx, dy) is (x, y) from the centre of the output; `fill` outside the picture
 
-    `degrees` is an angle, or [low, high] for one drawn evenly; serving takes the middle. "bilinear" mixes the four
-    pixels around a place, blending with `fill` at the edge; uint8 is computed in float32 and rounded half up.
+    `degrees` is an angle, or [low, high] for one drawn evenly; serving takes the one nearest to 0. "bilinear" mixes the
+    four pixels around a place, blending with `fill` at the edge; uint8 is computed in float32 and rounded half up.
     "nearest" takes the pixel floor(y + 1/2), floor(x + 1/2), in float64 positions. `expand` makes the picture as
     large as the turned one needs, for a fixed angle. `fill` is one number or one per channel, in input units.
     Source: torchvision.transforms.v2 Rotate, without its uint8 fill, which is blended twice at the edge; torch's
@@ -38,12 +38,12 @@ class Rotate(MovingStep):
     )
     method: Literal["bilinear", "nearest"] = "bilinear"
     expand: bool = False
-    fill: float | Annotated[tuple[float, ...], Field(min_length=1)] = 0.0
+    fill: Values = 0.0
 
     agreement = Levels(
         1, 0.002, real=5e-4, why="bilinear positions are float32: 6e-5 of a pixel, and 1e-4 of the range, at 500 pixels"
     )
-    serving = (0.5,)
+    serving = (1.0,)
     examples = (
         Example(picture(), {"degrees": [-10, 10]}),
         Example(picture(), {"degrees": 30.5, "expand": True, "fill": [255, 0, 127.5]}),
@@ -68,11 +68,7 @@ class Rotate(MovingStep):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("uint8", "float32"), last=("height", "width", "channel"))
-        values = self.fill if isinstance(self.fill, tuple) else (self.fill,)
-        if len(values) not in (1, x.size("channel")):
-            raise SpecError(f"expected {x.size('channel')} values of fill, one per channel, got {len(values)}")
-        if x.range and not all(x.range[0] <= value <= x.range[1] for value in values):
-            raise SpecError(f"expected fill in [{x.range[0]:g}, {x.range[1]:g}], got {self.fill}")
+        need_values(x, "fill", self.fill)
         height, width = x.size("height"), x.size("width")
         if self.expand:
             height, width = self.room(height, width) if height and width else (None, None)
@@ -86,10 +82,10 @@ class Rotate(MovingStep):
             return ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(self.degrees // 90) % 4]
         return math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
 
-    def radians(self, draw: Any) -> Any:
+    def radians(self, draw: Any, where: Any = np.where) -> Any:
         """The drawn angles."""
         assert isinstance(self.degrees, tuple)
-        return (self.degrees[0] + draw * (self.degrees[1] - self.degrees[0])) * (math.pi / 180)
+        return between(draw, *self.degrees, 0.0, where) * (math.pi / 180)
 
     def room(self, height: Any, width: Any, ceil: Any = math.ceil, floor: Any = math.floor) -> tuple[Any, Any]:
         """Height and width of the smallest grid of whole pixels that holds the turned picture."""
@@ -110,8 +106,8 @@ class Rotate(MovingStep):
         x0, y0 = wide / 2 - (c * width / 2 + s * height / 2), tall / 2 - (-s * width / 2 + c * height / 2)
         return Motion(affine(c, s, x0, -s, c, y0), tall, wide)
 
-    def for_mask(self) -> Rotate:
-        return self.model_copy(update={"method": "nearest", "fill": 0.0})
+    def for_mask(self, outside: int = 0) -> Rotate:
+        return self.model_copy(update={"method": "nearest", "fill": float(outside)})
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
@@ -124,7 +120,7 @@ class Rotate(MovingStep):
             if draw is None:
                 cosine, sine = torch.tensor(self.turn, dtype=torch.float64)[:, None]
             else:
-                angle = self.radians(draw.reshape(-1))
+                angle = self.radians(draw.reshape(-1), torch.where)
                 cosine, sine = torch.cos(angle), torch.sin(angle)
             turned = warp(pictures.reshape(-1, *pictures.shape[-3:]), tall, wide, _warp.turn(cosine, sine))
             return cast("torch.Tensor", turned.reshape(*pictures.shape[:-2], tall, wide))
@@ -147,7 +143,7 @@ class Rotate(MovingStep):
             if draw is None:
                 cosine, sine = (tf.constant([v], tf.float64) for v in self.turn)
             else:
-                angle = self.radians(tf.reshape(draw, [-1]))
+                angle = self.radians(tf.reshape(draw, [-1]), tf.where)
                 cosine, sine = tf.cos(angle), tf.sin(angle)
             rows = tf.reshape(pictures, tf.concat([[-1], shape[-3:]], 0))
             turned = warp(rows, size[0], size[1], _warp.turn(cosine, sine))

@@ -156,7 +156,7 @@ fonts: 3
         "c.yaml:19: expected optional to be true or false, got 'yes'",
         "c.yaml:19: follows: there is no field 'pik'; did you mean 'pic'?",
         "c.yaml:20: expected a field name of letters, digits and _, got '2nd'",
-        "c.yaml:21: the field 'e' is empty; expected from, steps, optional, follows",
+        "c.yaml:21: the field 'e' is empty; expected from, steps, optional, follows, outside",
         "c.yaml:22: size=0 must be >= 1",
         "c.yaml:22: shuffle: expected true or false, got 'on'",
         "c.yaml:22: unknown parameter 'sise' of batch; did you mean 'size'?",

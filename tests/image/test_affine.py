@@ -112,7 +112,7 @@ def test_perspective_is_pillows(photos: list[Any], run: Any) -> None:
 
 def test_affine_on_photos(photos: list[Any], run: Any) -> None:
     step = Affine(degrees=(-20, 20), scale=(0.8, 1.3), shear_x=(-15, 15), translate_y=(-0.2, 0.2), fill=(9, 99, 200))
-    for values, draw in zip(photos, np.random.default_rng(1).random((5, 6)), strict=True):
+    for values, draw in zip(photos, np.random.default_rng(1).random((5, 7)), strict=True):
         a, b = (run(step, picture(), values, f, draw) for f in ("torch", "tensorflow"))
         # positions are float32: 3e-5 pixels at 500, which moves one value in five thousand over a half
         assert np.max(np.abs(a.astype(int) - b)) <= 1
@@ -135,15 +135,32 @@ def test_nearest_is_the_same_bit_for_bit(run: Any, step: WarpStep, height: int, 
 def test_serving_and_chance(framework: str, rng: np.random.Generator, run: Any) -> None:
     values = rng.random((21, 34, 3), dtype=np.float32)
     for step in (
-        Affine(degrees=(-15, 15), scale=(0.5, 1.5)),
+        Affine(degrees=(-15, 15), scale=(0.5, 4)),
+        Affine(degrees=(0, 360), translate_x=(-0.5, 0.1)),
+        Affine(degrees=45, probability=0.99),
         Perspective(probability=0.99),
         Perspective(probability=1.0),
     ):
         np.testing.assert_array_equal(run(step, FLOAT, values, framework, step.serving), values)
-    half = Perspective(probability=0.5)
-    draws = np.concatenate([np.linspace(0.01, 0.99, 20)[:, None], np.full((20, 8), 0.7)], 1)
-    changed = [not np.array_equal(run(half, FLOAT, values, framework, draw), values) for draw in draws]
-    assert changed == [True] * 10 + [False] * 10
+    for half, chance in ((Perspective(probability=0.5), 0), (Affine(degrees=45, probability=0.5), 6)):
+        draws = np.full((20, half.variates()), 0.7)
+        draws[:, chance] = np.linspace(0.01, 0.99, 20)
+        changed = [not np.array_equal(run(half, FLOAT, values, framework, draw), values) for draw in draws]
+        assert changed == [True] * 10 + [False] * 10
+    least = Affine(degrees=(10, 30), scale=(0.5, 0.8), shear_x=7)
+    fixed = Affine(degrees=10, scale=0.8, shear_x=7)
+    np.testing.assert_array_equal(
+        run(least, FLOAT, values, framework, least.serving), run(fixed, FLOAT, values, framework)
+    )
+
+
+def test_a_fill_is_rounded_half_up(framework: str, run: Any) -> None:
+    for method in ("nearest", "bilinear"):
+        for cls in (Affine, Rotate):
+            found = run(
+                cls(degrees=45, method=method, fill=127.5), picture(), np.zeros((20, 20, 3), np.uint8), framework
+            )
+            assert found[0, 0].tolist() == [128, 128, 128]
 
 
 def test_corners_go_where_they_are_drawn(rng: np.random.Generator) -> None:

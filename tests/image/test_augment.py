@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from pydantic import ValidationError
 
 from pipelines.errors import SpecError
-from pipelines.image import AutoAugment, Blur, ColorJitter, Grayscale, RandAugment
+from pipelines.image import AutoAugment, Blur, ColorJitter, Grayscale, RandAugment, TrivialAugment
 from pipelines.image._augment import NAMES
 from pipelines.image.auto_augment import pairs_of
 from pipelines.native import to_native, to_numpy
@@ -40,14 +40,14 @@ def photos(data: Path) -> list[np.ndarray[Any, Any]]:
     return [np.array(Image.open(path).convert("RGB").resize((113, 94))) for path in paths]
 
 
-def theirs(values: np.ndarray[Any, Any], name: str, magnitude: float) -> Any:
+def theirs(values: np.ndarray[Any, Any], name: str, magnitude: float, how: str = "nearest") -> Any:
     """torchvision's operation, on a tensor."""
     import torch
     from torchvision.transforms.v2 import InterpolationMode, RandAugment
 
     given = torch.from_numpy(values).movedim(-1, 0)
     apply = RandAugment()._apply_image_or_video_transform
-    return apply(given, name, magnitude, InterpolationMode.NEAREST, {torch.Tensor: None}).movedim(0, -1).numpy()
+    return apply(given, name, magnitude, InterpolationMode(how), {torch.Tensor: None}).movedim(0, -1).numpy()
 
 
 def pillows(values: np.ndarray[Any, Any], name: str, magnitude: float) -> Any:
@@ -96,6 +96,37 @@ def test_each_operation_is_torchvisions_and_pillows(
                     assert np.max(np.abs(found - pillow)) <= (0 if name in EXACT else 1), name
 
 
+def test_trivial_augment_reaches_as_far_as_torchvisions(photos: list[Any], framework: str, run: Any) -> None:
+    from torchvision.transforms.v2 import TrivialAugmentWide as Theirs
+
+    step, values = TrivialAugment(), photos[1]
+    assert [THEIRS[name.lower()] for name in Theirs._AUGMENTATION_SPACE] == list(NAMES[:-1])
+    for place, (name, (space, signed)) in enumerate(Theirs._AUGMENTATION_SPACE.items()):
+        table = space(31, *values.shape[:2])
+        for level, sign in ((13, -1.0), (30, 1.0)):
+            amount = 0.0 if table is None else float(table[level]) * (sign if signed else 1.0)
+            draw = [(place + 0.5) / 14, (level + 0.5) / 31, 0.2 if sign < 0 else 0.8]
+            gap = np.abs(run(step, picture(), values, framework, draw).astype(int) - theirs(values, name, amount))
+            if name in EXACT:
+                assert np.mean(gap.max(-1) > 0) < 0.01, name  # halves of a pixel fall the other way in float32
+            else:
+                assert gap.max() <= 2, name  # as for rand_augment
+
+
+def test_bilinear_moves_are_torchvisions(photos: list[Any], framework: str, run: Any) -> None:
+    step, values = RandAugment(operations=1, magnitude=17, method="bilinear"), (photos[2] / 255).astype(np.float32)
+    for name, amount in (("ShearX", 0.17), ("ShearY", 0.17), ("TranslateX", 17 / 30 * 150 / 331 * 113), ("Rotate", 17)):
+        found = run(step, FLOAT, values, framework, drawn(name, 1.0))
+        # its positions are float32, 1e-5 pixels, between levels up to 1 apart
+        np.testing.assert_allclose(found, theirs(values, name, amount, "bilinear"), atol=5e-5, err_msg=name)
+        levels = run(step, picture(), photos[2], framework, drawn(name, 1.0))
+        assert np.max(np.abs(levels - found * 255.0)) <= 0.5 + 1e-4, name
+    edge = run(step.model_copy(update={"fill": 1.0}), FLOAT, np.zeros_like(values), framework, drawn("Rotate", 1.0))
+    assert edge[0, 0].tolist() == [1, 1, 1]  # the fill is blended in, once
+    inside = run(step, FLOAT, np.ones_like(values), framework, drawn("Rotate", 1.0))
+    np.testing.assert_allclose(edge, 1 - inside, atol=1e-6)
+
+
 def test_policies_are_torchvisions() -> None:
     from torchvision.transforms.v2 import AutoAugment as Theirs
     from torchvision.transforms.v2 import AutoAugmentPolicy
@@ -135,15 +166,20 @@ def test_chances_are_kept(rng: np.random.Generator) -> None:
     assert which.shape == (50_000, 3)
     assert np.bincount(which.ravel()) / which.size == pytest.approx(np.full(14, 1 / 14), abs=0.005)
     assert (strength == 0.3).all()
+    which, strength, sign = TrivialAugment(bins=11).chosen(rng.random((50_000, 3)))
+    assert which.shape == strength.shape == sign.shape == (50_000, 1)
+    assert np.bincount(np.rint(strength.ravel() * 10).astype(int)) / 50_000 == pytest.approx(1 / 11, abs=0.005)
 
 
 def test_serving_changes_nothing(framework: str, photos: list[Any], run: Any) -> None:
-    for step in (RandAugment(operations=2, magnitude=30), AutoAugment()):
+    for step in (RandAugment(operations=2, magnitude=30), AutoAugment(), TrivialAugment(method="bilinear")):
         np.testing.assert_array_equal(run(step, picture(), photos[0], framework, step.serving), photos[0])
 
 
 CASES: tuple[Step, ...] = (
     RandAugment(operations=2, magnitude=20, fill=(9, 0, 77)),
+    RandAugment(operations=3, magnitude=30, fill=(9, 0, 77), method="bilinear"),
+    TrivialAugment(),
     AutoAugment(policy="cifar10"),
     *(ColorJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, order=order) for order in ("fixed", "drawn")),
     ColorJitter(brightness=(0.7, 0.7), contrast=(1.3, 1.3), hue=(0.2, 0.2), order="fixed"),

@@ -37,6 +37,21 @@ def test_the_centre_is_torchvisions(height: int, framework: str, run: Any) -> No
     np.testing.assert_array_equal(run(serving, picture(), values, framework, serving.serving), expected)
 
 
+def test_padding_has_its_fill(framework: str, rng: np.random.Generator, run: Any) -> None:
+    for spec, fill in ((picture(), (9.0, 0.0, 127.5)), (picture(dtype="float32"), (0.25, 0.0, 1.0))):
+        values = (rng.random((5, 20, 3)) * (spec.range or (0, 1))[1]).astype(spec.dtype)
+        for where in ("centre", "random"):
+            step = Crop(size=(8, 6), where=where, pad=True, fill=fill)
+            draw = [0.0] * 16 if where == "random" else None
+            found = run(step, spec, values, framework, draw)
+            left = 0 if where == "random" else 7
+            np.testing.assert_array_equal(found[1:6], values[:, left : left + 6])
+            wanted = np.broadcast_to([9, 0, 128] if spec.dtype == "uint8" else fill, (3, 6, 3))
+            np.testing.assert_array_equal(found[[0, 6, 7]], wanted)
+    step = Crop(size=(8, 6), where="random", pad=True, fill=7)
+    np.testing.assert_array_equal(run(step, picture(), values.astype(np.uint8), framework, [0.5] * 16)[-1], 7)
+
+
 @pytest.mark.parametrize(("height", "width"), [(5, 9), (20, 3), (4, 4), (9, 7)])
 def test_padding_is_torchvisions(height: int, width: int, framework: str, run: Any) -> None:
     import torch
@@ -151,6 +166,7 @@ def test_parameters_and_seam() -> None:
         ({"size": 8, "where": "resized", "scale": [0.9, 0.1]}, "smaller number first"),
         ({"size": 8, "where": "resized", "scale": [0.0, 1.0]}, "greater than 0"),
         ({"size": 8, "where": "resized", "pad": True}, "centre or random"),
+        ({"size": 8, "fill": 3}, "fill: expected only with pad: true"),
         ({"size": 0}, "greater than 0"),
         ({"size": 8, "where": "middle"}, "centre"),
     ):

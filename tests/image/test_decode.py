@@ -109,6 +109,30 @@ def test_16_bits_keep_the_upper_byte(framework: str, rng: np.random.Generator, r
     np.testing.assert_array_equal(run(Decode(), BYTES, png(5, 6, 16, 2, rows), framework), colours >> 8)
 
 
+def test_classes_are_the_numbers_as_stored(framework: str, rng: np.random.Generator, run: Any) -> None:
+    step, numbers = Decode(mode="classes"), rng.integers(0, 16, (5, 8), dtype=np.uint8)
+    palette = Image.fromarray(numbers)
+    palette.putpalette(rng.integers(0, 256, 48, dtype=np.uint8).tobytes())
+    nibbles = np.concatenate([np.zeros((5, 1), np.uint8), numbers[:, ::2] << 4 | numbers[:, 1::2]], 1)
+    files = {
+        "8-bit palette": encoded(palette, format="PNG"),
+        "4-bit palette": encoded(palette, format="PNG", bits=4),
+        "8-bit grey": encoded(Image.fromarray(numbers), format="PNG"),
+        "4-bit grey": png(8, 5, depth=4, pixels=nibbles.tobytes()),
+        "16-bit grey": encoded(Image.fromarray(numbers.astype(np.uint16)), format="PNG"),
+    }
+    for name, file in files.items():
+        np.testing.assert_array_equal(run(step, BYTES, file, framework)[..., 0], numbers, err_msg=name)
+    ones = run(step, BYTES, encoded(Image.fromarray(numbers > 7), format="PNG"), framework)
+    np.testing.assert_array_equal(ones[..., 0], numbers > 7)
+    for image, says in (
+        (noise(4, 5, 3), "expected classes, a palette or greys, got a picture of mode RGB"),
+        (Image.fromarray(numbers.astype(np.uint16) * 100), "expected classes up to 255, got"),
+    ):
+        with pytest.raises(Exception, match=says):
+            run(step, BYTES, encoded(image, format="PNG"), framework)
+
+
 def test_other_formats_and_first_frames(framework: str, run: Any) -> None:
     image = noise(20, 14, 3)
     pixels = np.asarray(image)

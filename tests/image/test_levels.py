@@ -11,14 +11,26 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from pydantic import ValidationError
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from pipelines.errors import SpecError
-from pipelines.image import Blur, ColorJitter, Grayscale, Posterize, Solarize
-from pipelines.native import to_native
-from pipelines.spec import picture
+from pipelines.image import (
+    Autocontrast,
+    Blur,
+    ColorJitter,
+    Equalize,
+    Grayscale,
+    Invert,
+    Noise,
+    Posterize,
+    Sharpness,
+    Solarize,
+)
+from pipelines.native import to_native, to_numpy
+from pipelines.spec import Spec, picture
 
 FLOAT = picture(dtype="float32")
+ORDERS = ("fixed", "drawn")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +67,20 @@ def test_solarize_and_posterize_are_pillows(photos: list[Any], framework: str, r
             np.testing.assert_array_equal(found, np.asarray(ImageOps.posterize(image, bits)))
 
 
+def test_whole_pictures_are_pillows(photos: list[Any], framework: str, run: Any) -> None:
+    flat = np.full((6, 7, 3), 9, np.uint8)
+    for values in (*photos, flat):
+        image = Image.fromarray(values)
+        for step, wanted, apart in (
+            (Equalize(), ImageOps.equalize(image), 0),
+            (Invert(), ImageOps.invert(image), 0),
+            (Autocontrast(), ImageOps.autocontrast(image), 1),  # Pillow cuts off where the step rounds
+            (Sharpness(factor=2.5), ImageEnhance.Sharpness(image).enhance(2.5), 1),
+            (Sharpness(factor=0), ImageEnhance.Sharpness(image).enhance(0), 1),
+        ):
+            assert levels_apart(run(step, picture(), values, framework), wanted) <= apart, step
+
+
 def test_floats_are_torchvisions(framework: str, rng: np.random.Generator, run: Any) -> None:
     import torch
     from torchvision.transforms.v2 import functional as F
@@ -66,6 +92,7 @@ def test_floats_are_torchvisions(framework: str, rng: np.random.Generator, run: 
         (Solarize(threshold=0.5), F.solarize(given, 0.5)),
         (Posterize(bits=3), F.posterize(given, 3)),
         (Posterize(bits=8), F.posterize(given, 8)),
+        (Invert(), F.invert(given)),
     ):
         np.testing.assert_array_equal(run(step, FLOAT, values, framework), wanted.movedim(0, -1).numpy())
 
@@ -124,7 +151,7 @@ def test_every_order_is_drawn_and_done(framework: str, rng: np.random.Generator,
     step = ColorJitter(**both)
     seen = set()
     for level in (np.arange(6) + 0.5) / 6:
-        draw = np.array([0.5, 0.5, 0.5, 0.5, level])
+        draw = np.array([0.5, 0.5, 0.5, 0.5, level, 0.0])
         names = [step.changes[int(i)] for i in step.plan(draw)[:, 0]]
         seen.add(tuple(names))
         wanted = values
@@ -136,21 +163,54 @@ def test_every_order_is_drawn_and_done(framework: str, rng: np.random.Generator,
 
 
 def test_amounts_are_even_over_their_range(rng: np.random.Generator) -> None:
-    draws = rng.random((4000, 5))
+    draws = rng.random((4000, 6))
     bright, turn = ColorJitter(brightness=0.4, hue=(-0.1, 0.3)).amounts(draws)
     assert (bright.min(), bright.max()) == pytest.approx((0.6, 1.4), abs=1e-3)
     assert (turn.min(), turn.max(), turn.mean()) == pytest.approx((-0.1, 0.3, 0.1), abs=5e-3)
     assert ColorJitter(brightness=2).limits("brightness") == (0, 3)
 
 
+def test_serving_takes_what_changes_least() -> None:
+    step = ColorJitter(brightness=(0.2, 0.7), contrast=(1.5, 2), saturation=1.8, hue=(0.1, 0.2))
+    assert [float(amount) for amount in step.amounts(np.array(step.serving))] == [0.7, 1.5, 1.0, 0.1]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_jitter_changes_its_share_of_the_records(order: Any, framework: str, rng: np.random.Generator) -> None:
+    spec, step = picture(4, 5), ColorJitter(brightness=(0.5, 0.6), contrast=0.2, order=order, probability=0.3)
+    values, draws = rng.integers(9, 256, (20, 4, 5, 3), dtype=np.uint8), rng.random((20, step.variates()))
+    draws[:, 5] = np.arange(20) / 20
+    kernel = step.bind(framework, spec)
+    found = to_numpy(kernel(to_native(values, spec, framework), to_native(draws, Spec("float64"), framework)), spec)
+    assert [not np.array_equal(a, b) for a, b in zip(found, values, strict=True)] == [True] * 6 + [False] * 14
+
+
 def test_serving_changes_nothing(framework: str, rng: np.random.Generator, run: Any) -> None:
     values = rng.random((9, 8, 3), dtype=np.float32)
     for step in (
-        ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+        *(ColorJitter(brightness=0.4, contrast=1.4, saturation=(0.9, 3), hue=(-0.3, 0.1), order=o) for o in ORDERS),
+        ColorJitter(brightness=(3, 4), probability=0.9),
         *(Grayscale(probability=0.9), Solarize(threshold=0.1, probability=0.9), Posterize(bits=1, probability=0.9)),
         Blur(size=5, probability=0.9),
+        Noise(deviation=9),
+        *(Sharpness(factor=(0, 9)), Sharpness(factor=3, probability=0.9)),
+        *(cls(probability=0.9) for cls in (Invert, Autocontrast, Equalize)),
     ):
         np.testing.assert_array_equal(run(step, FLOAT, values, framework, step.serving[: step.variates()]), values)
+
+
+def test_noise_is_normal_and_levels_end(framework: str, rng: np.random.Generator, run: Any) -> None:
+    centred, draw = FLOAT.but(unit="", range=None), [0.0, 0.25, *rng.random(2)]
+    noise = run(Noise(deviation=(1, 3)), centred, np.zeros((40, 50, 3), np.float32), framework, draw)
+    assert stats.kstest(noise.ravel() / 1.5, "norm").pvalue > 1e-6
+    assert abs(np.corrcoef(noise[1:].ravel(), noise[:-1].ravel())[0, 1]) < 0.05
+    other = run(Noise(deviation=(1, 3)), centred, np.zeros((40, 50, 3), np.float32), framework, [*draw[:3], 0.5])
+    assert np.abs(noise - other).mean() > 1
+    values = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    levels = run(Noise(deviation=(1, 3)), picture(), values, framework, draw)
+    np.testing.assert_array_equal(levels, np.floor(values + noise + 0.5).clip(0, 255))
+    floats = run(Noise(deviation=(1, 3)), FLOAT, np.full((40, 50, 3), 0.5, np.float32), framework, draw)
+    np.testing.assert_array_equal(floats, (noise + np.float32(0.5)).clip(0, 1))
 
 
 @pytest.mark.parametrize(("size", "sigma"), [(5, 1.0), ((3, 31), 4.5), (23, 0.3), (1, 2.0)])
@@ -219,5 +279,8 @@ def test_what_they_cannot_take(framework: str, run: Any) -> None:
         Grayscale(channels=1, probability=0.5).out_spec(picture())
     with pytest.raises(SpecError, match=r"expected levels in \[0, 1\]"):
         ColorJitter(brightness=0.1).out_spec(FLOAT.but(range=None))
+    for step in (Equalize(), Autocontrast()):
+        with pytest.raises(Exception, match="no pixels"):
+            run(step, picture(), np.zeros((0, 4, 3), np.uint8), framework)
     with pytest.raises(Exception, match="no pixels"):
         run(Blur(size=3, sigma=1), picture(), np.zeros((0, 4, 3), np.uint8), framework)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from pipelines.draw import normals
 from pipelines.errors import SpecError
-from pipelines.image import Erase, Pad
+from pipelines.image import Erase, Normalize, Pad
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import Spec, picture
 
@@ -109,6 +109,7 @@ def test_noise(framework: str, rng: np.random.Generator, run: Any) -> None:
         (picture(), stats.randint(0, 256)),
         (FLOAT, stats.uniform()),
         (FLOAT.but(range=None), stats.norm()),
+        (Normalize(mean=0.45, std=0.2).out_spec(picture()), stats.norm()),
     ):
         found = run(step, spec, np.zeros((60, 50, 3), spec.dtype), framework, draw)
         noise = found[part].ravel()
@@ -118,6 +119,7 @@ def test_noise(framework: str, rng: np.random.Generator, run: Any) -> None:
             noise[0] != run(step, spec, np.zeros((60, 50, 3), spec.dtype), framework, [*draw[:-1], 0.5])[part].flat[0]
         )
     np.testing.assert_array_equal(noise, normals(draw[-2:], noise.size).astype(np.float32))
+    assert step.out_spec(spec).range is None  # normal noise has no ends
 
 
 def test_rows_of_a_batch_lose_their_own_parts(framework: str, rng: np.random.Generator) -> None:

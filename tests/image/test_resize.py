@@ -121,12 +121,54 @@ def test_the_short_side_is_torchvisions(height: int, width: int, size: int) -> N
     import torch
     from torchvision.transforms.v2 import functional as F
 
-    found = Resize(size=size).target(height, width, min(height, width))
+    found = Resize(size=size).target(height, width)
     if height * width * 4 < 1e6 and found[0] * found[1] < 1e6:
         assert found == tuple(F.resize(torch.zeros(1, height, width), [size]).shape[-2:])
     assert min(found) == size
     spec = Resize(size=size).out_spec(picture(height, width))
     assert spec.shape[:2] == found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 300), st.integers(1, 200))
+def test_sizes_that_keep_the_proportions(height: int, width: int, tall: int, wide: int) -> None:
+    import torch
+    from PIL import ImageOps
+    from torchvision.transforms.v2 import functional as F
+
+    image = Image.new("1", (width, height))
+    for fit, theirs in (("cover", ImageOps.cover), ("inside", ImageOps.contain)):
+        found = Resize(size=(tall, wide), fit=fit).target(height, width)
+        pillow = theirs(image, (wide, tall)) if min(found) > 1 else None  # Pillow may come to no pixels at all
+        if pillow is not None:
+            # Pillow rounds the side that does not decide where this, as torchvision, cuts it off
+            assert 0 <= pillow.height - found[0] <= 1
+            assert 0 <= pillow.width - found[1] <= 1
+        if fit == "inside":
+            assert max(found[0] - tall, found[1] - wide) == 0
+        else:
+            assert min(found[0] - tall, found[1] - wide) == 0
+        assert found == Resize(size=(tall, wide), fit=fit).out_spec(picture(height, width)).shape[:2]
+    long = Resize(size=tall, fit="inside").target(height, width)
+    assert max(long) == tall
+    size, most = min(tall, wide), max(tall, wide) + 1
+    found = Resize(size=size, max_side=most).target(height, width)
+    if most * min(height, width) >= max(height, width) and max(height, width) * size < 1e6:
+        given = torch.zeros(1, height, width, dtype=torch.uint8)
+        assert found == tuple(F.resize(given, [size], max_size=most, interpolation=0).shape[-2:])
+
+
+def test_sizes_in_a_graph_are_those_of_python(run: Any) -> None:
+    for step in (
+        Resize(size=20, fit="inside"),
+        Resize(size=(20, 9), fit="cover", max_side=31),
+        Resize(size=8, max_side=9),
+        Resize(size=(5, 30), fit="inside", method="nearest"),
+    ):
+        for shape in ((40, 9, 3), (9, 40, 3), (20, 20, 3), (1, 90, 3), (300, 1, 3)):
+            values = np.zeros(shape, np.uint8)
+            sizes = {run(step, picture(), values, f).shape[:2] for f in FRAMEWORKS}
+            assert sizes == {step.target(*shape[:2])}
 
 
 @settings(max_examples=100, deadline=None)
@@ -159,6 +201,12 @@ def test_what_cannot_be_resized_fails(framework: str, run: Any) -> None:
 
 
 def test_parameters_and_seam() -> None:
+    for wrong, says in (
+        ({"size": [8, 9], "max_side": 20}, "max_side: expected the proportions to be kept"),
+        ({"size": 8, "max_side": 7}, "max_side: expected at least the size, 8, got 7"),
+    ):
+        with pytest.raises(ValidationError, match=says):
+            Resize.model_validate(wrong)
     for wrong in ({"size": 0}, {"size": [8, -1]}, {"size": [8, 8, 8]}, {"size": 8, "method": "lanczos"}, {}):
         with pytest.raises(ValidationError):
             Resize.model_validate(wrong)

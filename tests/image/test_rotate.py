@@ -141,14 +141,18 @@ def test_nearest_is_the_same_bit_for_bit(run: Any, height: int, width: int, u: f
 def test_serving_does_not_turn(framework: str, rng: np.random.Generator, run: Any) -> None:
     values = rng.integers(0, 256, (21, 34, 3), dtype=np.uint8)
     for method in ("bilinear", "nearest"):
-        step = Rotate(degrees=(-15, 15), method=method)
-        np.testing.assert_array_equal(run(step, picture(), values, framework, step.serving), values)
+        for degrees in ((-15, 15), (0, 360), (-10, 90)):
+            step = Rotate(degrees=degrees, method=method)
+            np.testing.assert_array_equal(run(step, picture(), values, framework, step.serving), values)
+    least = Rotate(degrees=(20, 40))
+    np.testing.assert_array_equal(run(least, picture(), values, framework, least.serving),
+                                  run(Rotate(degrees=20), picture(), values, framework))  # fmt: skip
 
 
 def test_rows_of_a_batch_turn_by_their_own_angles(framework: str, rng: np.random.Generator) -> None:
-    spec, step = picture(24, 24), Rotate(degrees=(0, 270))
+    spec, step = picture(24, 24), Rotate(degrees=(0, 360))
     values = rng.integers(0, 256, (4, 24, 24, 3), dtype=np.uint8)
-    draws = np.array([[0.0], [1 / 3], [2 / 3], [1.0]])
+    draws = np.array([[0.0], [0.25], [0.5], [0.75]])
     kernel = step.bind(framework, spec)
     found = kernel(to_native(values, spec, framework), to_native(draws, Spec("float64"), framework))
     for quarters, (row, value) in enumerate(zip(to_numpy(found, spec), values, strict=True)):

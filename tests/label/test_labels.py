@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.errors import RecordError, SpecError
-from pipelines.label import Index, OneHot
+from pipelines.label import Index, MultiHot, OneHot
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Axis, Spec
 from pipelines.step import Step
@@ -49,6 +49,27 @@ def test_one_hot_is_rows_of_the_unit_matrix(framework: str, dtype: str, shape: t
     found = apply(framework, OneHot(classes=7), numbers, spec)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.eye(7, dtype=np.float32)[numbers.astype(np.int64)])
+
+
+def test_names_of_several_labels_become_one_vector(framework: str) -> None:
+    names = Spec("text", (Axis("item"),))
+    index, hot = Index(classes=("cat", "dog", "owl")), MultiHot(classes=3)
+    for given, wanted in ((["owl", "cat"], [1, 0, 1]), ([], [0, 0, 0]), (["dog", "dog"], [0, 1, 0])):
+        numbers = apply(framework, index, given, names)
+        assert apply(framework, hot, numbers, index.out_spec(names)).tolist() == wanted
+    with pytest.raises(SpecError, match="one_hot takes a single one"):
+        hot.out_spec(NUMBER)
+
+
+def test_the_encoding_is_keras(framework: str) -> None:
+    import keras
+
+    spec = Spec("int64", (Axis("row", 4), Axis("item", 3)))
+    numbers = np.random.default_rng(2).integers(0, 6, (4, 3))
+    wanted = keras.layers.CategoryEncoding(6, output_mode="multi_hot")(numbers)
+    np.testing.assert_array_equal(apply(framework, MultiHot(classes=6), numbers, spec), np.asarray(wanted))
+    with pytest.raises(Exception, match=r"outside \[0, 4\]"):
+        apply(framework, MultiHot(classes=5), numbers * 0 + 5, spec)
 
 
 @pytest.mark.parametrize("number", [-1, 3, 2**40])

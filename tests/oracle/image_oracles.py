@@ -33,6 +33,8 @@ PIL_LEVELS = Levels(
 
 def _decode(step: Any, x: Spec, record: Record) -> Any:
     image = Image.open(io.BytesIO(record.value))
+    if step.mode == "classes":
+        return np.asarray(image).astype(np.uint8)[..., None]
     if image.mode.startswith(("I", "F")):
         return None
     if step.orientation == "apply":
@@ -59,7 +61,7 @@ def _resize(step: Any, x: Spec, record: Record) -> Any:
     if not step.antialias and step.method != "nearest":
         return None
     height, width = record.value.shape[:2]
-    return _pillow_resize(record.value, step.target(height, width, min(height, width)), step.method)
+    return _pillow_resize(record.value, step.target(height, width), step.method)
 
 
 def _crop(step: Any, x: Spec, record: Record) -> Any:
@@ -70,6 +72,10 @@ def _crop(step: Any, x: Spec, record: Record) -> Any:
     values = torch.from_numpy(record.value).movedim(-1, 0)
     height, width = record.value.shape[:2]
     if step.where == "centre":
+        if np.any(step.fill):
+            down, across = (max(side - size, 0) for side, size in zip(step.sides, (height, width), strict=True))
+            around = [across // 2, down // 2, across - across // 2, down - down // 2]
+            values = F.pad(values, around, [math.floor(level + 0.5) for level in step.fill])
         return F.center_crop(values, list(step.sides)).movedim(0, -1).numpy()
     if step.pad:
         return None
@@ -129,6 +135,39 @@ def _solarize(step: Any, x: Spec, record: Record) -> Any:
     return made if _is_chosen(step, record) else record.value
 
 
+def _invert(step: Any, x: Spec, record: Record) -> Any:
+    bound = 255 if record.value.dtype == np.uint8 else np.float32(1)
+    return bound - record.value if _is_chosen(step, record) else record.value
+
+
+def _autocontrast(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    values = record.value.astype(np.float64)
+    low, high = values.min((0, 1)), values.max((0, 1))
+    made = (values - low) * (255 if record.value.dtype == np.uint8 else 1) / np.where(high > low, high - low, 1)
+    made = np.where(high > low, made, values)
+    return np.floor(made + 0.5).astype(np.uint8) if record.value.dtype == np.uint8 else made
+
+
+def _equalize(step: Any, x: Spec, record: Record) -> Any:
+    if record.value.dtype != np.uint8:
+        return None
+    return _pillow_each(record.value, ImageOps.equalize) if _is_chosen(step, record) else record.value
+
+
+def _sharpness(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    low, high = step.factor if isinstance(step.factor, tuple) else (step.factor, step.factor)
+    factor = low if low == high else low + record.draw[1] * (high - low)  # type: ignore[index]
+    values, bound = record.value.astype(np.float64), 255 if record.value.dtype == np.uint8 else 1
+    weights = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]])[..., None] / 13
+    made, smooth = values.copy(), ndimage.correlate(values, weights)
+    made[1:-1, 1:-1] = (factor * values + (1 - factor) * smooth)[1:-1, 1:-1].clip(0, bound)
+    return np.floor(made + 0.5).astype(np.uint8) if record.value.dtype == np.uint8 else made
+
+
 def _posterize(step: Any, x: Spec, record: Record) -> Any:
     if record.value.dtype != np.uint8:
         return None
@@ -186,6 +225,16 @@ def _warped(step: Any, x: Spec, record: Record) -> Any:
     return np.floor(made + 0.5).clip(0, 255).astype(np.uint8) if record.value.dtype == np.uint8 else made
 
 
+def _index(step: Any, x: Spec, record: Record) -> Any:
+    if x.axes:
+        return np.array([step.classes.index(name) for name in record.value], np.int64)
+    return step.classes.index(record.value)
+
+
+def _multi_hot(step: Any, x: Spec, record: Record) -> Any:
+    return np.isin(np.arange(step.classes), record.value).astype(np.float32)
+
+
 def _one_hot(step: Any, x: Spec, record: Record) -> Any:
     return np.eye(step.classes, dtype=np.float32)[record.value]
 
@@ -203,6 +252,14 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.normalize": Oracle("NumPy, float64", _normalize, Close(of_peak=3e-7, why="three float32 operations")),
     "image.affine": Oracle("scipy.ndimage, float64", _warped, WARPED),
     "image.auto_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
+    "image.autocontrast": Oracle(
+        "NumPy, float64", _autocontrast, Levels(1, 0.01, real=3e-7, why="three float32 operations; ties of rounding")
+    ),
+    "image.equalize": Oracle("Pillow", _equalize, MOVED),
+    "image.invert": Oracle("NumPy", _invert, MOVED),
+    "image.sharpness": Oracle(
+        "scipy.ndimage, float64", _sharpness, Levels(1, 0.01, real=3e-7, why="float32 sums; ties of rounding")
+    ),
     "image.blur": Oracle(
         "scipy.ndimage, float64", _blur, Levels(1, 0.01, real=1e-6, why="float32 sums; ties of rounding on noise")
     ),
@@ -211,11 +268,16 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "image.erase": NoOracle("no library draws so; tests/image/test_pad_and_erase.py computes parts by hand"),
     "image.grayscale": Oracle("Pillow", _grayscale, MOVED),
     "image.pad": Oracle("torchvision", _pad, MOVED),
+    "image.noise": NoOracle("no library draws so; tests/image/test_levels.py looks at the noise itself"),
     "image.perspective": Oracle("scipy.ndimage, float64", _warped, WARPED),
     "image.posterize": Oracle("Pillow", _posterize, MOVED),
     "image.rand_augment": NoOracle("made of the other steps; its tests hold each operation to Pillow and torchvision"),
+    "image.trivial_augment": NoOracle(
+        "made of the other steps; its tests hold each operation to Pillow and torchvision"
+    ),
     "image.solarize": Oracle("Pillow", _solarize, MOVED),
     "label.boxes": NoOracle("tests/image/test_follows.py and test_labels.py hold it against torchvision"),
-    "label.index": Oracle("list.index", lambda step, x, record: step.classes.index(record.value), MOVED),
+    "label.index": Oracle("list.index", _index, MOVED),
+    "label.multi_hot": Oracle("NumPy", _multi_hot, MOVED),
     "label.one_hot": Oracle("numpy.eye", _one_hot, MOVED),
 }
