@@ -114,13 +114,15 @@ def check(
     from pipelines.pipeline import weights_faults
     from pipelines.plan import compile_plan
     from pipelines.report.tables import plan_table, show
+    from pipelines.runtime._lengths import kept_lengths
 
     read = read_config(config, tuple(sets or ()), framework)
     plan, source = compile_plan(read, limit)
     faults = weights_faults(read, plan)
     if faults:
         raise ConfigError(faults)
-    show([plan_table(read, plan, len(source))])
+    lengths = None if read.batch.buckets is None else kept_lengths(read, plan, source)
+    show([plan_table(read, plan, len(source), lengths)])
 
 
 @app.command()

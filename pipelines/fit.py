@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.config import Config, FieldConfig
+from pipelines.config import BatchConfig, Config, FieldConfig
 from pipelines.errors import ConfigError, TooManyFailures
 from pipelines.pipeline import Pipeline
 from pipelines.step import Fitted
@@ -60,8 +60,8 @@ class _Values:
         if len(field.sources) > 1 and not any(use.step.joins for use in field.steps):
             each = enumerate(field.sources)
             fields = tuple(replace(field, name=f"{field.name}_{n}", sources=(source,)) for n, source in each)
-        plain = config.batch.model_copy(update={"shuffle": False, "drop_last": False, "fixed": False})
-        alone = replace(config, fields=fields, batch_steps=(), batch=plain)
+        batch = BatchConfig(size=config.batch.size, floats=config.batch.floats)
+        alone = replace(config, fields=fields, batch_steps=(), batch=batch)
         pipe = Pipeline(alone, device="cpu", limit=self._limit)
         for delivered in pipe.epoch():
             self._watch(len(delivered.chunk.indices))

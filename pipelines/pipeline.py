@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.buckets import Lengths
 from pipelines.config import Config, read_config, sections
 from pipelines.errors import Fault, PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
-from pipelines.grid import Chunk, Failure, Grid
+from pipelines.grid import Chunk, Failure
 from pipelines.native import need_framework
-from pipelines.plan import Plan, compile_plan, without_batch_chance
+from pipelines.plan import Plan, compile_plan, grid_of, without_batch_chance
+from pipelines.runtime._chain import serving_draws
+from pipelines.runtime._lengths import BoundedSource, lengths_hash, lengths_of
 from pipelines.sources._base import Source
 from pipelines.weights import WeightsStep
 
@@ -84,17 +87,13 @@ class Pipeline:
         self._evaluates = evaluate
         if evaluate:
             self.plan = without_batch_chance(self.plan)
+        need_framework(config.framework)
         chosen = None if only is None else self._numbers(only)
-        self.grid = Grid(
-            len(self.source) if chosen is None else len(chosen),
-            config.batch.size,
-            config.batch.shuffle,
-            config.batch.drop_last,
-            config.seed,
-            rank,
-            world,
-            chosen,
-        )
+        self._cached = _cached(config, self.plan, self.source)
+        plan, source = self._cached or (self.plan, self.source)
+        lengths = self._lengths(plan, source, chosen)
+        records = len(self.source) if chosen is None else len(chosen)
+        self.grid = grid_of(config, records, lengths, rank=rank, world=world, only=chosen)
         self.counts = Counts()
         self.quarantine: list[Failure] = []
         self._sections = sections(config) | {"records": self.source.fingerprint()}
@@ -102,13 +101,16 @@ class Pipeline:
             self._sections["evaluate"] = "yes"
         if chosen is not None:
             self._sections["only"] = blake2b(chosen.tobytes(), digest_size=8).hexdigest()
+        if lengths is not None:
+            self._sections["lengths"] = lengths_hash(lengths if chosen is None else lengths[chosen])
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
         self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
-        fill = config.batch.size if config.batch.fixed or world > 1 else None
-        need_framework(config.framework)
-        self._cached = _cached(config, self.plan, self.source)
-        plan, source = self._cached or (self.plan, self.source)
-        self.engine = _engine(config.framework, plan, source, fill, device, threads)
+        bounded = None
+        if lengths is not None and self.grid.by_budget:
+            source = bounded = BoundedSource(source, lengths, config, self.plan)
+        self.engine = _engine(config.framework, plan, source, self.grid.fills, device, threads)
+        if bounded is not None:
+            bounded.engine = self.engine
         if self._cached is not None:
             self.engine.go_through(self.plan)
 
@@ -117,8 +119,8 @@ class Pipeline:
         return self.config.framework
 
     def __len__(self) -> int:
-        """Batches of a whole epoch on this rank."""
-        return self.grid.batches()
+        """Batches of a whole epoch on this rank; where `batch.tokens` cuts them, of the epoch that begins next."""
+        return self.grid.batches(self._next[0])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for delivered in self.epoch():
@@ -205,7 +207,8 @@ class Pipeline:
         from pipelines.runtime.tensorflow import TensorflowEngine
 
         assert isinstance(self.engine, TensorflowEngine)
-        batches = len(self) if self.engine.rows and not self._next[1] else None
+        steady = self.grid.fills and not self._next[1] and not (self.grid.by_budget and self.grid.shuffle)
+        batches = len(self) if steady else None
         return self.engine.dataset(
             self._begin, self._account, self._close, lambda chunk: json.dumps(self._state_after(chunk)), batches
         )
@@ -232,7 +235,7 @@ class Pipeline:
 
     def chunk_of(self, index: int, epoch: int = 0) -> Chunk:
         """A chunk of one row: the record `index` with the draws it has in `epoch`."""
-        alone = replace(self.grid, shuffle=False, rank=0, world=1, batch=1, only=None)
+        alone = replace(self.grid, shuffle=False, rank=0, world=1, batch=1, only=None, buckets=None)
         return alone.chunk(epoch, self.plan.streams, index, index + 1)
 
     def _need(self, framework: str) -> None:
@@ -241,7 +244,7 @@ class Pipeline:
 
     def _begin(self) -> Iterator[Chunk]:
         epoch, position = self._next
-        if not self.grid.batches(position):
+        if self.grid.is_over(epoch, position):
             epoch, position = epoch + 1, 0
         self._next = (epoch + 1, 0)
         self._failed_before, self._failed = self._failed, 0
@@ -250,13 +253,21 @@ class Pipeline:
         if self._cached is not None:
             self._cached[1].share()
         chunks = self.grid.chunks(epoch, self.plan.streams, position)
-        return map(self._still, chunks) if self._evaluates else chunks
+        if self._evaluates:  # each random step does the least it can
+            serving = serving_draws(self.plan)
+            return (chunk.with_draw(serving) for chunk in chunks)
+        return chunks
 
-    def _still(self, chunk: Chunk) -> Chunk:
-        """The chunk with the draws that serving has: each random step does the least it can."""
-        steps = {node.stream: node.step for field in self.plan.fields for node in field.nodes if node.stream}
-        rows = (len(chunk.indices), 1)
-        return replace(chunk, draws={name: np.tile(step.serving, rows) for name, step in steps.items()})
+    def _lengths(self, plan: Plan, source: Source, only: npt.NDArray[np.int64] | None) -> Lengths | None:
+        """How long each record is, where batches go by it; `plan` and `source` are those that run."""
+        if self.config.batch.buckets is None:
+            return None
+        threads = self.options["threads"]
+
+        def make(plan: Plan, source: Source) -> Engine:
+            return _engine(self.framework, plan, source, False, "cpu", threads)
+
+        return lengths_of(self.config, self.plan, self.source, (plan, source), make, only)
 
     def _state_after(self, chunk: Chunk) -> dict[str, Any]:
         return self.state() | {"epoch": chunk.epoch, "position": chunk.stop}
@@ -284,11 +295,11 @@ class Pipeline:
 
     def _close(self) -> None:
         epoch, position = self._start
-        end = min(position + self.grid.batches(position) * self.grid.rows, self.grid.records)
+        end = self.grid.end(epoch, position)
         if self._reached != (epoch, end):
             raise PipelineError(f"epoch {epoch} ended after position {self._reached[1]}, expected {end}")
         if self.grid.rank == 0:
-            left = self.grid.left_over(self._start[1])
+            left = self.grid.records - end
             self.counts.left_over += left
             self.counts.read += left
         self._reached = (self._start[0], self.grid.records)
@@ -358,11 +369,11 @@ def _cached(config: Config, plan: Plan, source: Source) -> tuple[Plan, CachedSou
     return with_cache(config, plan, source)
 
 
-def _engine(framework: str, plan: Plan, source: Any, rows: int | None, device: str, threads: int | None) -> Engine:
+def _engine(framework: str, plan: Plan, source: Any, fills: bool, device: str, threads: int | None) -> Engine:
     if framework == "torch":
         from pipelines.runtime.torch import TorchEngine
 
-        return TorchEngine(plan, source, rows, device, threads)
+        return TorchEngine(plan, source, fills, device, threads)
     from pipelines.runtime.tensorflow import TensorflowEngine
 
-    return TensorflowEngine(plan, source, rows, device, threads)
+    return TensorflowEngine(plan, source, fills, device, threads)

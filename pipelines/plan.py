@@ -11,11 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from pipelines.buckets import Buckets, Lengths
 from pipelines.config import Config, FieldConfig, StepUse
 from pipelines.errors import ConfigError, Fault, SpecError, UserError, nearest
 from pipelines.geometry import FollowBoxes, MovingStep, SameSize
-from pipelines.grid import Streams
+from pipelines.grid import Grid, Streams
 from pipelines.sources._base import Source
 from pipelines.sources._mix import Mix
 from pipelines.sources._subset import limit, split
@@ -92,6 +94,8 @@ class Plan:
     batch_nodes: tuple[BatchNode, ...] = ()
     floats: Floats = "float32"
     """What float32 values are rounded to when all steps are done."""
+    sorted_by: str | None = None
+    """The field whose length is measured to put records of like length together."""
 
     @property
     def rounded(self) -> frozenset[str]:
@@ -154,15 +158,29 @@ def compile_plan(config: Config, first: int | None = None) -> tuple[Plan, Source
     faults += _wrong_framework(config)
     fields = {} if source is None else _fields(config, source.values, faults)
     batch_nodes = _batch_nodes(config, fields, faults)
+    sorted_by = None if source is None else _sorted_by(config, fields, source.values, batch_nodes, faults)
     if faults or source is None:
         raise ConfigError(_in_order(faults))
     read = {name: source.values[name] for field in fields.values() for name in field.sources}
     drawn = {n.stream: n.step.variates() for field in fields.values() for n in field.nodes if n.stream is not None}
     streams = Streams(drawn, {n.stream: n.step.variates() for n in batch_nodes if n.stream is not None})
-    plan = Plan(tuple(fields.values()), read, streams, batch_nodes, config.batch.floats)
+    plan = Plan(tuple(fields.values()), read, streams, batch_nodes, config.batch.floats, sorted_by)
     if too_large := _too_large(plan, config):
         raise ConfigError(_in_order(too_large))
     return plan, source
+
+
+def grid_of(config: Config, records: int, lengths: Lengths | None = None, **where: Any) -> Grid:
+    """The grid of `records` records of a config; `where` are the grid's `rank`, `world` and `only`.
+
+    `lengths` are those of the source's records where the config puts records of like length together.
+    """
+    batch, wanted = config.batch, config.batch.buckets
+    buckets = None
+    if wanted is not None and lengths is not None:
+        buckets = Buckets(lengths, wanted.window, batch.tokens, wanted.ranks)
+    plain = (batch.rows, batch.shuffle, batch.drop_last, config.seed)
+    return Grid(records, *plain, buckets=buckets, fixed=batch.fixed, **where)
 
 
 def without_batch_chance(plan: Plan) -> Plan:
@@ -252,6 +270,54 @@ def _batch_nodes(config: Config, fields: Mapping[str, FieldPlan], faults: list[F
         nodes.append(BatchNode(use.step, use.name, takes, gives, stream))
         packed.update(use.step.fields if use.step.packs else ())
     return tuple(nodes)
+
+
+def _sorted_by(
+    config: Config,
+    fields: Mapping[str, FieldPlan],
+    values: Mapping[str, Spec],
+    batch_nodes: Sequence[BatchNode],
+    faults: list[Fault],
+) -> str | None:
+    """The field whose length is measured; None where none is. What is wrong with it goes to `faults`."""
+    wanted = config.batch.buckets
+    if wanted is None:
+        return None
+
+    def wrong(text: str, place: str = config.batch_place) -> None:
+        faults.append(Fault(place, text))
+
+    names = [field.name for field in config.fields]
+    if config.batch.tokens is not None and any(node.step.packs for node in batch_nodes):
+        wrong("tokens: expected no step that packs, which lays records in rows of its own; take batch.size instead")
+    if wanted.column is not None:
+        spec = values.get(wanted.column)
+        if spec is None:
+            wrong(f"column: the source has no value {wanted.column!r}{nearest(wanted.column, values)}")
+        elif spec.axes or spec.dtype in ("bytes", "text", "bool") or spec.dtype.startswith("complex"):
+            wrong(f"column: expected a value that is one number, got {spec}; a manifest says so in `types`")
+        return None
+    varying = [name for name, field in fields.items() if field.spec.varying]
+    if wanted.by is None and len(varying) != 1:
+        if len(fields) == len(names):  # else it may be one of those with faults of their own
+            found = f"got {', '.join(varying)}; name one in bucket.by" if varying else "got none"
+            wrong(f"bucket: expected one field that differs in size from record to record, {found}")
+        return None
+    name = wanted.by or varying[0]
+    if name not in names:
+        wrong(f"by: there is no field {name!r}{nearest(name, names)}")
+    elif name in fields and name not in varying:
+        wrong(f"by: expected a field that differs in size from record to record, got {name} {fields[name].spec}")
+    elif name in fields:
+        uses = next(field.steps for field in config.fields if field.name == name)
+        for use in (use for use in uses if use.step.draws_sizes):
+            wrong(
+                f"{use.name}: it draws how long a record becomes, so that records cannot be sorted by the length of "
+                f"{name} beforehand; leave it out, or name a number of the source in bucket.column",
+                use.place,
+            )
+        return name
+    return None
 
 
 def _described(field: FieldPlan) -> str:

@@ -89,7 +89,7 @@ def _write(
             for epoch in range(first_epoch, epochs):
                 skip = first_position if epoch == first_epoch else 0
                 _write_epoch(pipe, out, epoch, skip, watch)
-        left_over = epochs * pipe.grid.left_over()
+        left_over = sum(pipe.grid.left_over(epoch) for epoch in range(epochs))
         delivered, quarantined = out.progress
         counts = Counts(delivered + quarantined + left_over, delivered, quarantined, left_over)
         if out.resume_at is not None:
@@ -105,8 +105,8 @@ def _write(
 
 def _write_epoch(pipe: Pipeline, out: Output, epoch: int, skip: int, watch: Callable[[int], None]) -> None:
     """One epoch from position `skip` on; the whole batch that holds it is made again, since floats depend on it."""
-    start = skip // pipe.grid.rows * pipe.grid.rows
-    if not pipe.grid.batches(start):
+    start = pipe.grid.start_of(epoch, skip)
+    if pipe.grid.is_over(epoch, start):
         return
     pipe.start_at(epoch, start, out.quarantined(epoch, start))
     for delivered in pipe.epoch():

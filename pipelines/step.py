@@ -158,6 +158,8 @@ class Step(BaseModel):
     takes_rate: ClassVar[bool] = False
     gives_rate: ClassVar[bool] = False
     joins: ClassVar[bool] = False
+    draws_sizes: ClassVar[bool] = False
+    """Whether a draw decides the sizes of what comes out, which then are not known before it."""
     moves_pixels: ClassVar[bool] = False
     """Whether a picture's pixels change place; boxes and masks can follow a `MovingStep` only."""
     meaning: ClassVar[int] = 1

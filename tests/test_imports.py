@@ -24,6 +24,7 @@ ORDER = (
     ("spec",),
     ("native", "guard"),
     ("step", "draw"),
+    ("buckets",),
     ("grid", "geometry", "weights"),
     ("sinks",),
     (*MODALITIES, "sources"),

@@ -26,6 +26,7 @@ class TimeStretch(StretchStep):
     """
 
     rate: Amount = (0.8, 1.25)
+    draws_sizes = True
     examples = (
         Example(waveform(16000), {"n_fft": 256, "hop": 64}),
         Example(waveform(8000, channels=2, time=1000), {"rate": 1.5, "n_fft": 128, "hop": 32, "probability": 0.5}),

@@ -24,14 +24,51 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class BucketConfig(_Section):
+    """Batches of records of like length."""
+
+    by: Annotated[
+        str | None, Field(description="The field whose length counts; left out, the only one that varies.")
+    ] = None
+    column: Annotated[
+        str | None, Field(description="A number of the source that is the length, so that nothing is measured.")
+    ] = None
+    window: Annotated[PositiveInt, Field(description="Records of the order that are sorted by length together.")] = 4096
+    ranks: Annotated[
+        PositiveInt, Field(description="Batches of like length that stand side by side, for ranks that step together.")
+    ] = 1
+
+    @model_validator(mode="after")
+    def _one_length(self) -> BucketConfig:
+        if self.by is not None and self.column is not None:
+            raise ValueError("expected by or column, got both")
+        return self
+
+
 class BatchConfig(_Section):
     """How records are put together."""
 
-    size: Annotated[PositiveInt, Field(description="Records of a batch, for each rank.")] = 32
+    size: Annotated[
+        PositiveInt, Field(description="Records of a batch, for each rank; with `tokens`, the most if it is given.")
+    ] = 32
+    tokens: Annotated[
+        float | None, Field(gt=0, description="The most that rows x longest of a batch may be, for each rank.")
+    ] = None
+    bucket: Annotated[BucketConfig | None, Field(description="Batches of records of like length.")] = None
     shuffle: Annotated[bool, Field(description="A new random order for each epoch, from the seed.")] = False
     drop_last: Annotated[bool, Field(description="Leave out the last batch when it is not full.")] = False
     fixed: Annotated[bool, Field(description="Fill short batches with rows whose `_valid` is false.")] = False
     floats: Annotated[Floats, Field(description="What float32 values are rounded to at the end.")] = "float32"
+
+    @property
+    def rows(self) -> int | None:
+        """The most rows of a batch; None where only `tokens` says how many fit."""
+        return None if self.tokens is not None and "size" not in self.model_fields_set else self.size
+
+    @property
+    def buckets(self) -> BucketConfig | None:
+        """How records are sorted by length, which a budget asks for too; None where they are not."""
+        return self.bucket or (None if self.tokens is None else BucketConfig())
 
 
 class CacheConfig(_Section):

@@ -80,6 +80,7 @@ class Config:
     fields: tuple[FieldConfig, ...]
     batch_steps: tuple[StepUse, ...]
     batch: BatchConfig
+    batch_place: str
     cache: CacheConfig | None
     output: OutputConfig | None
     on_error: ErrorConfig
@@ -158,6 +159,7 @@ class _Reader:
             fields=fields,
             batch_steps=batch_steps,
             batch=self._parameters(BatchConfig, top.get("batch"), "batch") or BatchConfig(),
+            batch_place=str(_length_place(top.get("batch"), root.place)),
             cache=self._cache(top.get("cache"), fields),
             output=self._parameters(OutputConfig, top.get("output"), "output"),
             on_error=self._parameters(ErrorConfig, top.get("on_error"), "on_error") or ErrorConfig(),
@@ -373,6 +375,13 @@ def _step_for(name: str, what: Literal["steps", "batch_steps"]) -> type[Step]:
 
 def _children(node: Node) -> dict[str, Node]:
     return node.value if isinstance(node.value, dict) else {}
+
+
+def _length_place(batch: Node | None, root: Place) -> Place:
+    """Where a config says how batches go by length."""
+    keys = {} if batch is None else _children(batch)
+    node = keys.get("bucket") or keys.get("tokens") or batch
+    return root if node is None else node.place
 
 
 def _given(node: Node) -> bool:

@@ -21,7 +21,10 @@ def sections(config: Config) -> dict[str, str]:
     a step's result count by content. Where the records lie does not count, their fingerprint says
     which they are; neither do the framework, the output's folder and `on_error`.
     """
-    held: dict[str, Any] = {"seed": config.seed, "batch": config.batch.model_dump(exclude_defaults=True)}
+    batch = config.batch.model_dump(exclude_defaults=True)
+    if config.batch.buckets is not None:  # a default that stands there and one that is left out are the same
+        batch |= {"size": config.batch.rows, "bucket": config.batch.buckets.model_dump(exclude_defaults=True)}
+    held: dict[str, Any] = {"seed": config.seed, "batch": batch}
     if config.source is not None:
         parameters = config.source.model_dump(exclude_defaults=True)
         held["source"] = [config.source_name, _plain(parameters, lambda path: None)]

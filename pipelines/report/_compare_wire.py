@@ -22,16 +22,22 @@ Place = tuple[int, int]
 """A batch of the grid: the positions [start, stop)."""
 
 
-def spread_batches(grid: Grid, records: int) -> list[Place]:
+def spread_batches(grid: Grid, epoch: int, records: int) -> list[Place]:
     """Batches with at most `records` records together, spread evenly over the epoch; the last one may be cut."""
-    whole = replace(grid, drop_last=False)
-    batches, places = whole.batches(), []
-    for number in np.linspace(0, batches - 1, min(batches, -(-records // grid.rows))).round().astype(int).tolist():
-        start = number * grid.rows
-        stop = min(start + min(grid.rows, records), grid.records)
+    every = list(replace(grid, drop_last=False).places(epoch))
+    count = min(len(every), -(-records // mean_rows(grid, epoch)))
+    places = []
+    for number in np.linspace(0, len(every) - 1, count).round().astype(int).tolist():
+        start, stop = every[number]
+        stop = min(stop, start + records)
         records -= stop - start
-        places.append((start, stop))
+        places += [(start, stop)] if stop > start else []
     return places
+
+
+def mean_rows(grid: Grid, epoch: int) -> int:
+    """Rows of a global batch of the epoch, on average if they differ."""
+    return -(-grid.records // replace(grid, drop_last=False).batches(epoch)) if grid.by_budget else grid.rows
 
 
 def spread(places: list[Place], count: int) -> list[int]:

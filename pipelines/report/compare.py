@@ -24,13 +24,14 @@ from pipelines.config import Config, read_config
 from pipelines.errors import ConfigError, Fault, ParityError, PipelineError, TooManyFailures, UserError
 from pipelines.grid import Grid, Streams
 from pipelines.native import need_framework
-from pipelines.plan import Plan, compile_plan
+from pipelines.plan import Plan, compile_plan, grid_of
 from pipelines.report._compare_advice import Advice, Side, advise
 from pipelines.report._compare_judge import Judge
 from pipelines.report._compare_view import view
-from pipelines.report._compare_wire import Place, read, spread, spread_batches
+from pipelines.report._compare_wire import Place, mean_rows, read, spread, spread_batches
 from pipelines.report.progress import progress
 from pipelines.report.tables import show
+from pipelines.runtime._lengths import kept_lengths
 from pipelines.sources._base import Source
 from pipelines.spec import FRAMEWORKS
 
@@ -155,9 +156,6 @@ def compare(
         raise UserError(f"{config}: there is nothing to compare: the source has no records")
     for name in FRAMEWORKS:
         need_framework(name)
-    batch = read_whole.batch
-    grid = Grid(len(source), batch.size, batch.shuffle, batch.drop_last, read_whole.seed)
-    places = spread_batches(grid, records)
     request = {
         "config": str(config.absolute()),
         "sets": list(overrides),
@@ -170,9 +168,13 @@ def compare(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipelines-compare-")))
         workers: dict[str, _Worker] = {name: stack.enter_context(_Worker(name, folder)) for name in FRAMEWORKS}
-        timed = spread_batches(grid, min(records, RECORDS))
+        loaded = _load(workers, request)
+        lengths = None if read_whole.batch.buckets is None else kept_lengths(read_whole, plan, source)
+        grid = grid_of(read_whole, len(source), lengths)
+        places = spread_batches(grid, epoch, records)
+        timed = spread_batches(grid, epoch, min(records, RECORDS))
         _read_once(source, plan, grid, epoch, timed)
-        sides = _time(workers, request, timed, threads or os.cpu_count() or 1)
+        sides = _time(workers, loaded, timed, threads or os.cpu_count() or 1)
         leans: list[tuple[str, dict[str, Any]]] = [
             (name, one) for name in FRAMEWORKS for one in workers[name].ask("leans")["leans"]
         ]
@@ -180,7 +182,8 @@ def compare(
         sampled = spread(places, sample)
         _steps(workers, judge, source, grid, epoch, sampled)
         if plan.batch_nodes:
-            _batch_steps(workers, judge, spread_batches(grid, min(records, BATCHES * grid.rows)))
+            few = min(records, BATCHES * mean_rows(grid, epoch))
+            _batch_steps(workers, judge, spread_batches(grid, epoch, few))
     sides = {name: replace(side, failed=judge.failed[name]) for name, side in sides.items()}
     if not judge.delivered:
         raise TooManyFailures(f"there is nothing to compare: no record came through; {judge.first_failure}")
@@ -221,15 +224,20 @@ def _read_once(source: Source, plan: Plan, grid: Grid, epoch: int, places: list[
             watch(place[1] - place[0])
 
 
-def _time(
-    workers: Mapping[str, _Worker], request: Mapping[str, Any], places: list[Place], threads: int
-) -> dict[str, Side]:
-    """Start each worker alone, then let them run in turns."""
-    loaded, warm = {}, {}
+def _load(workers: Mapping[str, _Worker], request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Start each worker alone; the first measures how long records are, where the config sorts by that."""
+    loaded = {}
     for name, worker in workers.items():
         sys.stderr.write(f"start {name}\n")
         loaded[name] = worker.ask("load", framework=name, **request)
-        warm[name] = worker.ask("warm", places=places, seconds=WARM_SECONDS)
+    return loaded
+
+
+def _time(
+    workers: Mapping[str, _Worker], loaded: Mapping[str, dict[str, Any]], places: list[Place], threads: int
+) -> dict[str, Side]:
+    """Warm each worker up alone, then let them run in turns."""
+    warm = {name: worker.ask("warm", places=places, seconds=WARM_SECONDS) for name, worker in workers.items()}
     rows = places[0][1] - places[0][0]
     rate = {name: max(answer["rate"], rows / 60) for name, answer in warm.items()}
     part = places[: max(1, round(min(rate.values()) * ROUND_SECONDS / rows))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.buckets import Lengths
 from pipelines.catalog import MODALITIES, find_step, step_names
 from pipelines.config import Config
-from pipelines.plan import Plan
+from pipelines.plan import Plan, grid_of
 from pipelines.spec import Spec
 from pipelines.step import Step
 
 
-def plan_table(config: Config, plan: Plan, records: int) -> RenderableType:
-    """Every field's seams, and the stage in which each step runs."""
+def plan_table(config: Config, plan: Plan, records: int, lengths: Lengths | None = None) -> RenderableType:
+    """Every field's seams, and the stage in which each step runs; `lengths` are those of the records, if known."""
     parts: list[RenderableType] = []
     for field in plan.fields:
         title = f"{field.name}  from {', '.join(field.sources)}"
@@ -43,21 +45,40 @@ def plan_table(config: Config, plan: Plan, records: int) -> RenderableType:
                 escape(one.name) + drawn, ", ".join(one.step.fields), escape(" and ".join(map(str, one.gives)))
             )
         parts += [table, Text()]
-    batch = config.batch
-    count = records // batch.size if batch.drop_last else -(-records // batch.size)
-    order = "shuffled" if batch.shuffle else "in order"
+    order = "shuffled" if config.batch.shuffle else "in order"
     shapes = ", ".join(batch_shape(config, name, spec) for name, spec in plan.specs.items())
-    parts.append(Text(f"{config.framework}: {records} records {order}, {count} batches of {batch.size}"))
+    parts.append(Text(f"{config.framework}: {records} records {order}, {_batches(config, plan, records, lengths)}"))
     parts.append(Text(f"one batch: {shapes}"))
     if plan.one_framework:
         parts.append(Text(f"one framework, exempt from parity: {'; '.join(plan.one_framework)}"))
     return Group(*parts)
 
 
+def _batches(config: Config, plan: Plan, records: int, lengths: Lengths | None) -> str:
+    """How many batches there are of what; with buckets, how much of them is padding, once the lengths are known."""
+    batch, wanted = config.batch, config.batch.buckets
+    grid = grid_of(config, records, lengths)
+    if wanted is None:
+        return f"{grid.batches()} batches of {batch.size}"
+    what = plan.sorted_by or wanted.column
+    size = f"of {batch.rows}" if batch.tokens is None else f"of rows x longest {what} <= {batch.tokens:g}"
+    size += f", at most {batch.rows} rows" if batch.tokens is not None and batch.rows else ""
+    told = f"batches {size}, sorted by the length of {what} in windows of {wanted.window}"
+    if lengths is None:
+        return f"{told}\nhow long each record is will be measured once, by the first run"
+    told = f"{grid.batches()} {told}"
+    rows = batch.rows if batch.tokens is None else max(1, round(records / max(grid.batches(), 1)))
+    plain = replace(grid, buckets=None, batch=rows)
+    told += f"\npadding: {grid.padding(lengths):.1%} of the batches, {plain.padding(lengths):.1%} unsorted"
+    lost = 0 if grid.buckets is None else int(np.count_nonzero(~grid.buckets.fits(lengths)))
+    why = "failed when they were measured" + (", or are longer than a batch may be" if batch.tokens else "")
+    return told + (f"\n{lost} records {why}" if lost else "")
+
+
 def batch_shape(config: Config, name: str, spec: Spec) -> str:
     """`mel float32[32, 64, 101]`: a field's part of a batch, as the framework holds it."""
     sizes = [str(axis.size or axis.name) for axis in spec.native(config.framework)]
-    return f"{name} {spec.dtype}[{', '.join([str(config.batch.size), *sizes])}]"
+    return f"{name} {spec.dtype}[{', '.join([str(config.batch.rows or 'rows'), *sizes])}]"
 
 
 def steps_table() -> RenderableType:

@@ -42,12 +42,12 @@ class Engine(ABC):
 
     framework: str
 
-    def __init__(self, plan: Plan, source: Source, rows: int | None) -> None:
-        """`rows`: every batch is filled up to so many rows with filler rows; None for no filling."""
+    def __init__(self, plan: Plan, source: Source, fills: bool) -> None:
+        """`fills`: batches are filled up with rows that are not valid, as far as each chunk says."""
         keep_freed_memory()
         self.plan = plan
         self.source = source
-        self.rows = rows
+        self.fills = fills
         self.chains = bind_plan(plan, self.framework)
         self._whole = (plan, self.chains)
         self.batch_kernels = [(node, node.step.bind(self.framework, *node.takes)) for node in plan.batch_nodes]

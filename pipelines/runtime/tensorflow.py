@@ -41,9 +41,9 @@ class TensorflowEngine(Engine):
     framework = "tensorflow"
 
     def __init__(
-        self, plan: Plan, source: Source, rows: int | None, device: str = "auto", threads: int | None = None
+        self, plan: Plan, source: Source, fills: bool, device: str = "auto", threads: int | None = None
     ) -> None:
-        super().__init__(plan, source, rows)
+        super().__init__(plan, source, fills)
         self.device = find_device(device)
         self.threads = threads or os.cpu_count() or 1
         self._pending: dict[int, deque[Chunk]] = {}
@@ -135,7 +135,8 @@ class TensorflowEngine(Engine):
         try:
             for chunk in chunks:
                 self._pending[run].append(chunk)
-                yield run, chunk.start, chunk.positions, chunk.indices, dict(chunk.draws), dict(chunk.batch_draws)
+                where = (chunk.start, chunk.fill, chunk.positions, chunk.indices)
+                yield run, *where, dict(chunk.draws), dict(chunk.batch_draws)
         except Exception as error:  # the graph passes over errors, and would end as if all were done
             self._stopped = error
 
@@ -161,12 +162,12 @@ class TensorflowEngine(Engine):
         return data.with_options(options)
 
     def _chunk_signature(self) -> tuple[Any, ...]:
-        """What the control stream tells of a chunk: run, start, positions, indices, draws, draws of the batch."""
+        """What the control stream tells of a chunk: run, start, fill, positions, indices, draws, draws of the batch."""
         number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
         streams = self.plan.streams
         draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in streams.record.items()}
         batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
-        return number, number, vector, vector, draws, batch_draws
+        return number, number, number, vector, vector, draws, batch_draws
 
     def _make(self, *chunk: Any) -> dict[str, tf.Tensor]:
         """One batch, in the graph; fails as a whole when no row is left.
@@ -197,6 +198,7 @@ class TensorflowEngine(Engine):
         columns: frozenset[str],
         run: tf.Tensor,
         start: tf.Tensor,
+        fill: tf.Tensor,
         positions: tf.Tensor,
         indices: tf.Tensor,
         draws: dict[str, tf.Tensor],
@@ -215,15 +217,15 @@ class TensorflowEngine(Engine):
         held: dict[str, tf.Tensor] = {}
         by_row = self.chains.keys() - columns
         if by_row:
-            held = self._by_row(by_row, tf.shape(indices, tf.int64)[0], cells, rows)
+            held = self._by_row(by_row, fill if self.fills else tf.shape(indices, tf.int64)[0], cells, rows)
             kept = tf.boolean_mask(held.pop("_row"), held["_valid"])
             rows, cells = tf.nest.map_structure(lambda column: tf.gather(column, kept), (rows, cells))
         for name in columns:
-            held |= {n: self._filled(value) for n, value in self._column(self.chains[name], cells).items()}
-        held |= {name: self._filled(value) for name, value in rows.items()}
-        count = tf.shape(rows["index"])[0]
-        if self.rows:
-            held["_valid"] = tf.range(self.rows) < count
+            held |= {n: self._filled(value, fill) for n, value in self._column(self.chains[name], cells).items()}
+        held |= {name: self._filled(value, fill) for name, value in rows.items()}
+        count = tf.shape(rows["index"], tf.int64)[0]
+        if self.fills:
+            held["_valid"] = tf.range(fill) < count
         else:
             some = tf.debugging.assert_positive(count, "no row is left")
             held["_valid"] = tf.fill([after([some], count)], True)
@@ -231,11 +233,12 @@ class TensorflowEngine(Engine):
         batch["_run"], batch["_start"] = run, start
         return batch
 
-    def _filled(self, value: tf.Tensor) -> tf.Tensor:
+    def _filled(self, value: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
         """The rows, and behind them filler rows where the engine fills."""
-        if not self.rows:
+        if not self.fills:
             return value
-        missing = tf.concat([[self.rows - tf.shape(value)[0]], tf.shape(value)[1:]], 0)
+        sizes = tf.shape(value, tf.int64)
+        missing = tf.concat([[fill - sizes[0]], sizes[1:]], 0)
         return tf.concat([value, tf.zeros(missing, value.dtype)], 0)
 
     def _column(self, chain: Chain, cells: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -250,17 +253,19 @@ class TensorflowEngine(Engine):
     def _by_row(
         self, names: Collection[str], count: tf.Tensor, cells: Mapping[str, tf.Tensor], rows: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The fields called `names` at their seams, stacked or padded; `_row` tells the places of those left."""
+        """The fields called `names` at their seams, stacked or padded; `_row` tells the places of those left.
+
+        There are up to `count` rows, and just so many where the engine fills.
+        """
         places = tf.range(tf.shape(rows["index"], tf.int64)[0])
         draws = {name: rows[f"draw {name}"] for name in self.plan.streams.record}
         table = tf.data.Dataset.from_tensor_slices((places, dict(cells), draws))
         made = table.map(partial(self._host, names)).ignore_errors(log_warning=False)
-        if self.rows:
-            count = tf.constant(self.rows, tf.int64)
+        if self.fills:
             blank = {
                 name: tf.zeros([n or 0 for n in spec.shape], spec.dtype) for name, spec in made.element_spec.items()
             }
-            made = made.concatenate(tf.data.Dataset.from_tensors(blank).repeat(self.rows)).take(self.rows)
+            made = made.concatenate(tf.data.Dataset.from_tensors(blank).repeat(count)).take(count)
         shapes = {name: spec.shape for name, spec in made.element_spec.items()}
         held: dict[str, tf.Tensor] = made.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
         return held
@@ -319,7 +324,7 @@ class TensorflowEngine(Engine):
     def _rest(self, held: dict[str, tf.Tensor], batch_draws: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The remaining steps on the stacked rows; filler rows and absent values are zero afterwards."""
         batch = {name: held[name] for name in ("_position", "key", "index")}
-        if self.rows:
+        if self.fills:
             batch["_valid"] = held["_valid"]
             batch["index"] = tf.where(held["_valid"], held["index"], -1)
             batch["_position"] = tf.where(held["_valid"], held["_position"], -1)
@@ -331,7 +336,7 @@ class TensorflowEngine(Engine):
                 value = chain.run(((value, None),), draws.__getitem__, field.seam, len(field.nodes), {})[0][0]
                 value = tf.ensure_shape(value, (None, *field.spec.shape))
             keep = held[f"{name}_mask"] if field.optional else held["_valid"]
-            if field.spec.is_numeric and (field.optional or self.rows):
+            if field.spec.is_numeric and (field.optional or self.fills):
                 shape = tf.concat([tf.shape(keep), tf.ones([len(field.spec.axes)], tf.int32)], 0)
                 value = tf.where(tf.reshape(keep, shape), value, tf.zeros((), value.dtype))
             batch[name] = value
@@ -345,7 +350,7 @@ class TensorflowEngine(Engine):
             names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
             draw = [] if node.stream is None else [batch_draws[node.stream]]
             for name, made in kernel(*(batch[name][:count] for name in names), *draw).items():
-                missing = self.rows - tf.shape(made)[0] if self.rows else 0
+                missing = tf.shape(batch["key"])[0] - tf.shape(made)[0] if self.fills else 0
                 filled = tf.pad(made, [[0, missing], *[[0, 0]] * (len(made.shape) - 1)])
                 batch[name] = tf.ensure_shape(filled, (None, *made.shape[1:]))
         return batch
@@ -391,7 +396,8 @@ class TensorflowEngine(Engine):
             last = chunk.stop - 1
             raise PipelineError(f"the batch of positions {chunk.start} to {last} failed, its records alone do not")
         draws = {name: values[good] for name, values in chunk.draws.items()}
-        where = (np.int64(0), np.int64(chunk.start), chunk.positions[good], chunk.indices[good])
+        numbers = (np.int64(0), np.int64(chunk.start), np.int64(chunk.fill))
+        where = (*numbers, chunk.positions[good], chunk.indices[good])
         arguments = (*where, draws, dict(chunk.batch_draws))
         batch = self._alone(*tf.nest.map_structure(tf.constant, arguments))
         for name in ("_run", "_start", "_position"):

@@ -44,9 +44,9 @@ class TorchEngine(Engine):
     framework = "torch"
 
     def __init__(
-        self, plan: Plan, source: Source, rows: int | None, device: str = "auto", threads: int | None = None
+        self, plan: Plan, source: Source, fills: bool, device: str = "auto", threads: int | None = None
     ) -> None:
-        super().__init__(plan, source, rows)
+        super().__init__(plan, source, fills)
         self.device = find_device(device)
         self.threads = threads or os.cpu_count() or 1
         self.lanes = Lanes(self.threads, fixed=threads is not None)
@@ -143,10 +143,10 @@ class TorchEngine(Engine):
 
     def _batch(self, chunk: Chunk, rows: Sequence[Row]) -> Batch | None:
         """The rows as one batch on the device, with filler rows where the engine fills."""
-        if not rows and not self.rows:
+        if not rows and not self.fills:
             return None
         numbers = [row for row, _ in rows]
-        filler = max((self.rows or 0) - len(rows), 0)
+        filler = max(chunk.fill - len(rows), 0)
         indices = [int(chunk.indices[row]) for row in numbers]
         batch: Batch = {"key": [self.source.key(i) for i in indices] + [""] * filler}
         batch["index"] = torch.tensor(indices + [-1] * filler, dtype=torch.int64)
@@ -157,9 +157,9 @@ class TorchEngine(Engine):
             names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
             draw = [] if node.stream is None else [torch.from_numpy(chunk.batch_draws[node.stream])]
             for name, made in kernel(*(batch[name][: len(rows)] for name in names), *draw).items():
-                missing = len(rows) + filler - len(made) if self.rows else 0
+                missing = len(rows) + filler - len(made) if self.fills else 0
                 batch[name] = torch.cat([made, made.new_zeros(missing, *made.shape[1:])]) if missing else made
-        if self.rows:
+        if self.fills:
             batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
         batch = self._finished(batch)
         on_device = {name: v.to(self.device) for name, v in batch.items() if isinstance(v, torch.Tensor)}

@@ -57,28 +57,34 @@ class BatchDataset(IterableDataset[dict[str, Any]]):
     def __init__(self, pipe: Pipeline) -> None:
         self._pipe: Pipeline | None = pipe
         self._made_with = (pipe.config, pipe.options)
-        self._batches = len(pipe)
         self._first = pipe.next_start
         self._begun = torch.zeros(MOST_WORKERS, dtype=torch.int64).share_memory_()  # epochs begun by each worker
 
     def __len__(self) -> int:
-        return self._batches
+        """Batches of the epoch that begins next."""
+        pipe, begun = self._there(), self._first[0] + int(self._begun.max())
+        return pipe.grid.batches(max(begun, pipe.next_start[0]))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        if self._pipe is None:
-            config, options = self._made_with
-            self._pipe = Pipeline(config, **options)
+        pipe = self._there()
         worker = get_worker_info()
         if worker is None:
-            yield from self._pipe
+            yield from pipe
             return
         epoch, position = self._first
         begun = int(self._begun[worker.id])
         self._begun[worker.id] += 1
-        self._pipe.start_at(epoch + begun, 0 if begun else position)
-        for delivered in self._pipe.epoch(worker.id, worker.num_workers):
+        pipe.start_at(epoch + begun, 0 if begun else position)
+        for delivered in pipe.epoch(worker.id, worker.num_workers):
             if delivered.batch is not None:
-                yield delivered.batch | {"_state": json.dumps(self._pipe.state())}
+                yield delivered.batch | {"_state": json.dumps(pipe.state())}
+
+    def _there(self) -> Pipeline:
+        """The pipeline; in a process that this object was sent to, one of its own."""
+        if self._pipe is None:
+            config, options = self._made_with
+            self._pipe = Pipeline(config, **options)
+        return self._pipe
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pipe": None}  # kernels do not travel between processes; they are bound again

@@ -48,7 +48,7 @@ def kept(
     if not place(before).is_dir():
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with _alone(home / f"{stem}.lock"):
+            with alone(home / f"{stem}.lock"):
                 before = _build_at(home, stem, place, state, build, fetches)
         except OSError as e:
             raise SourceError(
@@ -87,7 +87,7 @@ def _build_at(
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Hold the lock `path`; the system frees it when this process ends, however it ends."""
     import fcntl
 

@@ -19,6 +19,10 @@ def changed(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
+REST = {"drop_last": False, "fixed": False, "floats": "float32", "tokens": None, "bucket": None}
+"""Keys of `batch` at their defaults."""
+
+
 def test_valid(read, valid, tmp_path):
     config = read(valid)
     assert config.faults == ()
@@ -39,7 +43,7 @@ def test_valid(read, valid, tmp_path):
     assert (picture.optional, picture.follows, picture.complete) == (False, None, True)
     assert kind.steps[0].step == Index(classes=("cat", "dog"))
     assert kind.optional
-    batch = {"size": 4, "shuffle": True, "drop_last": False, "fixed": False, "floats": "float32"}
+    batch = {"size": 4, "shuffle": True, **REST}
     assert config.batch.model_dump() == batch
     assert (config.output.format, config.output.path, config.output.records_per_shard) == (
         "npz",
@@ -57,7 +61,7 @@ def test_defaults(read):
     config = read("framework: tensorflow\nsource: {folder: {path: d, files: '*'}}\nfields: {a: {from: file}}\n")
     assert config.faults == ()
     assert (config.framework, config.seed, config.split, config.output) == ("tensorflow", 0, None, None)
-    batch = {"size": 32, "shuffle": False, "drop_last": False, "fixed": False, "floats": "float32"}
+    batch = {"size": 32, "shuffle": False, **REST}
     assert config.batch.model_dump() == batch
     assert config.on_error.model_dump() == {"policy": "quarantine", "at_most": 0.01}
     assert config.fields[0].steps == config.batch_steps == ()

@@ -280,6 +280,7 @@ def check_chance(case: Case) -> None:
         raise AssertionError(f"serving is {serving}, expected {count} variates in [0, 1]")
     torch, tensorflow = case.both()
     value = case.records[0].value
+    sizes: set[tuple[int, ...]] = set()
     ends = {"all 0": np.zeros(count), "all 1 - 2^-32": np.full(count, LAST), "serving": np.array(serving)}
     for what, draw in ends.items():
         results = [bound.run(Record(value, draw=draw)) for bound in (torch, tensorflow)]
@@ -287,6 +288,9 @@ def check_chance(case: Case) -> None:
             truthful(bound, result, f"draw {what}, {bound.framework}")
             compare(bound.run(Record(value, draw=draw)), result, Identical(), f"draw {what}, {bound.framework}, twice")
         compare(results[0], results[1], case.agreement, f"draw {what}, torch against tensorflow")
+        sizes.add(np.shape(results[0].value))
+    if len(sizes) > 1 and not case.cls.draws_sizes:
+        raise AssertionError(f"the draw decides the size, and draws_sizes does not say so: {sorted(sizes)}")
 
 
 def check_chance_matters(cls: type[Step]) -> None:

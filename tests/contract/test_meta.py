@@ -332,6 +332,19 @@ class FailsAtTheEnd(Dim):
         return self.bind_torch(x)
 
 
+class DrawsTheSize(Dim):
+    """Drops the last row of the picture for a large draw, and does not say that sizes are drawn."""
+
+    def out_spec(self, x: Spec) -> Spec:
+        return super().out_spec(x).but(axes=(Axis("height"), *x.axes[1:]))
+
+    def bind_torch(self, x: Spec) -> Kernel:
+        return lambda value, draw: value[..., : value.shape[-2] - int(float(draw[0]) > 0.9), :]
+
+    def bind_tensorflow(self, x: Spec) -> Kernel:
+        return lambda value, draw: value[: value.shape[0] - int(float(draw[0]) > 0.9)]
+
+
 class IgnoresTheDraw(Dim):
     def bind_torch(self, x: Spec) -> Kernel:
         return lambda value, draw: value
@@ -508,6 +521,7 @@ def test_right_steps_pass_every_check(cls: type[Step]) -> None:
         (SharesABuffer, threads, "two threads against one"),
         (NoServing, checks.check_chance, "serving"),
         (HasItsOwnDice, checks.check_chance, "twice"),
+        (DrawsTheSize, checks.check_chance, "draws_sizes does not say so"),
         (IgnoresTheDraw, matters, "eight equal results"),
         (LosesSizesInGraph, checks.check_graph, "in a graph: expected"),
         (FreezesChanceInGraph, checks.check_graph, "graph against eager"),

@@ -82,7 +82,7 @@ def test_what_would_need_a_pickle_is_refused(tmp_path: Path) -> None:
 )
 def test_batches_are_spread_over_the_epoch(records: int, batch: int, wanted: int, places: list[Any]) -> None:
     grid = Grid(records, batch, drop_last=True)
-    assert spread_batches(grid, wanted) == places
+    assert spread_batches(grid, 0, wanted) == places
     inside = [p for place in places for p in range(*place)]
     chosen = spread(places, 4)
     assert len(chosen) == min(4, len(inside))

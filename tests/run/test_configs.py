@@ -29,6 +29,7 @@ def test_the_configs_are_the_ones_we_know() -> None:
         "quickstart_text",
         "text_ag_news",
         "text_ag_news_manifest",
+        "text_ag_news_tokens",
         "text_sst2_bert",
         "train_ag_news",
         "train_cifar10",
