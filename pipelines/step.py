@@ -289,27 +289,6 @@ class BatchStep(Step):
         return fields
 
 
-class Fitted(Step):
-    """A step that learns from the records before it can run: a vocabulary, a mean and a deviation.
-
-    `pipelines fit` hands it the values that flow into it, and it keeps what it learnt in its `files()`;
-    until then `out_spec` raises SpecError and says so.
-    """
-
-    @property
-    def learns(self) -> bool:
-        """Whether `fit` can be asked; a step whose files may come from elsewhere says no if not told how to learn."""
-        return True
-
-    def is_fitted(self) -> bool:
-        """Whether what the step learns is already there."""
-        return all(path.is_file() for path in self.files())
-
-    @abstractmethod
-    def fit(self, values: Iterable[Any]) -> None:
-        """Learn from `values`, each as NumPy holds it (`str`, a list of `str`, an array), and write `files()`."""
-
-
 def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
     """A NumPy kernel as a torch kernel."""
 

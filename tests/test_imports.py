@@ -26,6 +26,7 @@ ORDER = (
     ("step", "draw"),
     ("grid", "geometry", "weights"),
     ("sinks",),
+    ("fitted",),
     (*MODALITIES, "sources"),
     ("catalog",),
     ("config",),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow, host_tensorflow_rows
+from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library, _train
 from pipelines.text._byte_pairs import LETTERS, SIGNS, as_torchtext, encoder_file, merges_file, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
@@ -69,8 +70,7 @@ class Bpe(Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
-        if self.train is not None and not (self.encoder.exists() and self.merges.exists()):
-            raise _train.not_yet(self.merges if self.encoder.exists() else self.encoder)
+        self.need_fitted()
         encoder, _ = pair(self.encoder, self.merges)
         return ids(max(encoder.values()) + 1)
 

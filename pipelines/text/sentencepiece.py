@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import SpecError
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, HostStep, Identical, Kernel
+from pipelines.step import ConfigPath, Example, HostStep, Identical, Kernel
 from pipelines.text import _train
 from pipelines.text._files import read, write
 from pipelines.text._seams import ids
@@ -58,8 +59,7 @@ class Sentencepiece(HostStep, Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
-        if self.train is not None and not self.model.exists():
-            raise _train.not_yet(self.model)
+        self.need_fitted()
         return ids(read(self.model, _processor).get_piece_size())
 
     def bind_numpy(self, x: Spec) -> Kernel:

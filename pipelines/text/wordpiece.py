@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.errors import SpecError
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow, host_tensorflow_rows
+from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library, _train
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import lines, vocabulary, write
@@ -74,8 +75,7 @@ class Wordpiece(Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
-        if self.train is not None and not self.vocabulary.exists():
-            raise _train.not_yet(self.vocabulary)
+        self.need_fitted()
         tokens = vocabulary(self.vocabulary)
         if self.unknown not in tokens:
             raise SpecError(f"{self.vocabulary} is no WordPiece vocabulary with the unknown token {self.unknown!r}")
