@@ -18,7 +18,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -301,9 +303,26 @@ def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
     return call
 
 
+_passed: ContextVar[list[Spec] | None] = ContextVar("passed", default=None)
+
+
+@contextmanager
+def passed_to_host() -> Iterator[list[Spec]]:
+    """Collects what flows into the NumPy kernels that steps, bound to TensorFlow meanwhile, call from the graph."""
+    passed: list[Spec] = []
+    token = _passed.set(passed)
+    try:
+        yield passed
+    finally:
+        _passed.reset(token)
+
+
 def host_tensorflow(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
     """A NumPy kernel as a TensorFlow kernel, by way of tf.numpy_function."""
     import tensorflow as tf
+
+    if (passed := _passed.get()) is not None:
+        passed.append(x)
 
     dtype = tf.as_dtype(out.dtype) if out.is_numeric else tf.string
     with_rate = out.rate_hz == "per record"

@@ -35,7 +35,8 @@ def view(found: Comparison) -> RenderableType:
     faults = found.faults
     parts.append(Text("Parity: " + ("fails" if faults else "holds"), style="bold red" if faults else "bold green"))
     parts += [Text(f"- {fault}") for fault in faults]
-    parts.append(Text(f"Recommendation: {found.advice.framework or 'none'}", style="bold"))
+    answer = found.advice.framework or ("none" if faults else "either")
+    parts.append(Text(f"Recommendation: {answer}", style="bold"))
     parts.append(Text(found.advice.reason))
     return Group(*parts)
 
