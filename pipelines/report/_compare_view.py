@@ -89,4 +89,7 @@ def _drift(fields: list[FieldDrift], title: str) -> Table:
 
 
 def _number(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.3g} {unit}".rstrip()
+    if value is None:
+        return "-"
+    whole = value.is_integer() and value < 1e9
+    return f"{value:,.0f} {unit}".rstrip() if whole else f"{value:.3g} {unit}".rstrip()

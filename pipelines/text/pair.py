@@ -27,7 +27,8 @@ class Pair(Step):
     It stands in a field of two values (from: [a, b]) after the tokenizer, which is applied to each. Where both
     together are too long, the longer one loses tokens at its end until they are equal, then both in turn; of an odd
     number of places the longer one has one more, and the second of two that were equally long. On ids, `begin` and
-    `separator` are ids, or names that are looked up in `vocabulary` (one token a line); on tokens they are tokens.
+    `separator` are ids, or names that are looked up in `vocabulary` (any file that text.add_tokens takes); on tokens
+    they are tokens.
     A second field with gives="segments" and the same other parameters makes the segment ids.
 
     Source: Devlin et al. 2018; equals tokenizers.BertWordPieceTokenizer on pairs with truncation "longest_first",

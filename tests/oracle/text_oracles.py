@@ -30,24 +30,26 @@ def _basic_english(step: Any, x: Spec, record: Record) -> Any:
 
 
 @cache
-def _bert(path: Path, lower: bool, strip: bool | None, unknown: str) -> Any:
-    made = BertWordPieceTokenizer(str(path), lowercase=lower, strip_accents=strip, unk_token=unknown)
-    made.add_special_tokens([])
-    return made
+def _bert(path: Path, lower: bool, strip: bool | None, unknown: str, special: tuple[str, ...] | None) -> Any:
+    # it keeps those five whole that its vocabulary holds
+    names = {} if special is None else {f"{n}_token": special[-1] for n in ("sep", "cls", "pad", "mask")}
+    return BertWordPieceTokenizer(str(path), lowercase=lower, strip_accents=strip, unk_token=unknown, **names)
 
 
 def _wordpiece(step: Any, x: Spec, record: Record) -> Any:
-    made = _bert(step.vocabulary, step.lower, step.strip_accents, step.unknown)
+    made = _bert(step.vocabulary, step.lower, step.strip_accents, step.unknown, step.special)
     return made.encode(record.value, add_special_tokens=False).ids
 
 
 @cache
-def _byte_level(encoder: Path, merges: Path) -> Any:
-    return ByteLevelBPETokenizer(str(encoder), str(merges))
+def _byte_level(encoder: Path, merges: Path, special: tuple[str, ...] | None) -> Any:
+    made = ByteLevelBPETokenizer(str(encoder), str(merges))
+    made.add_special_tokens(list(special or ()))
+    return made
 
 
 def _bpe(step: Any, x: Spec, record: Record) -> Any:
-    return _byte_level(step.encoder, step.merges).encode(record.value).ids
+    return _byte_level(step.encoder, step.merges, step.special).encode(record.value).ids
 
 
 @cache
@@ -75,7 +77,10 @@ def _clean(step: Any, x: Spec, record: Record) -> Any:
 def _truncate(step: Any, x: Spec, record: Record) -> Any:
     from torchtext.transforms import Truncate
 
-    return Truncate(step.length)(np.asarray(record.value).tolist())
+    tokens = np.asarray(record.value).tolist()
+    if step.side == "left":
+        return Truncate(step.length)(tokens[::-1])[::-1]
+    return Truncate(step.length)(tokens)
 
 
 def _pad(step: Any, x: Spec, record: Record) -> Any:
@@ -84,13 +89,19 @@ def _pad(step: Any, x: Spec, record: Record) -> Any:
 
     if not x.is_numeric:
         return None
-    return PadTransform(step.length, step.value or 0)(torch.from_numpy(record.value)).numpy()
+    value, given = step.value or 0, record.value
+    if isinstance(value, str):
+        value = step.vocabulary.read_text("utf-8").split("\n").index(value)
+    if step.gives == "mask":
+        value, given = 0, np.ones_like(given)
+    left = (slice(None), slice(None, None, -1))[step.side == "left"]
+    return PadTransform(step.length, value)(torch.from_numpy(given[left].copy())).numpy()[left]
 
 
 def _add_tokens(step: Any, x: Spec, record: Record) -> Any:
     from torchtext.transforms import AddToken
 
-    if isinstance(step.begin, str) and x.is_numeric:
+    if isinstance(step.begin or step.end, str) and x.is_numeric:
         return None
     tokens = np.asarray(record.value).tolist()
     for token, begin in ((step.begin, True), (step.end, False)):
