@@ -153,10 +153,14 @@ def _characters(step: Any, x: Spec, record: Record) -> Any:
 
 
 @cache
-def _bert_pairs(length: int) -> Any:
-    """On the words of whose names are their ids, so that any ids can be asked for."""
+def _pairs(length: int, begins: bool, between: int) -> Any:
+    """On words that are named by their ids, so that any ids can be asked for."""
     words = ["[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(1000))]
     made = BertWordPieceTokenizer({word: i for i, word in enumerate(words)})
+    if not begins or between == 2:
+        special = [("[CLS]", 1), ("[SEP]", 2)]
+        pair = f"{'[CLS] ' * begins}$A [SEP]{' [SEP]:1' * (between - 1)} $B:1 [SEP]:1"
+        made.post_processor = processors.TemplateProcessing(single="$A", pair=pair, special_tokens=special)
     made.enable_truncation(length, strategy="longest_first")
     return made
 
@@ -164,7 +168,9 @@ def _bert_pairs(length: int) -> Any:
 def _pair(step: Any, x: Any, record: Record) -> Any:
     if not x[0].is_numeric:
         return None
-    encoded = _bert_pairs(step.length).encode(*(" ".join(f"w{i}" for i in ids) for ids in record.value))
+    encoded = _pairs(step.length, step.begin is not None, step.between).encode(
+        *(" ".join(f"w{i}" for i in ids) for ids in record.value)
+    )
     if step.gives == "segments":
         return encoded.type_ids
     known = [] if step.vocabulary is None else step.vocabulary.read_text("utf-8").split("\n")
