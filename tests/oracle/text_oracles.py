@@ -194,6 +194,14 @@ def _vectors(step: Any, x: Spec, record: Record) -> Any:
     return table.get_vecs_by_tokens([word.replace(". .", "._.") for word in words]).numpy()
 
 
+def _ngrams(step: Any, x: Spec, record: Record) -> Any:
+    from torchtext.data.utils import ngrams_iterator
+
+    if step.joint != " ":
+        return None
+    return [run for run in ngrams_iterator(record.value, step.most) if run.count(" ") + 1 >= step.least]
+
+
 ORACLES: dict[str, Oracle | NoOracle] = {
     "text.clean": Oracle("unicodedata", _clean, SAME),
     "text.basic_english": Oracle("torchtext", _basic_english, SAME),
@@ -206,10 +214,12 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "text.truncate": Oracle("torchtext", _truncate, SAME),
     "text.pad": Oracle("torchtext", _pad, SAME),
     "text.pair": Oracle("tokenizers", _pair, SAME),
-    "text.vectors": Oracle("torchtext", _vectors, SAME),
+    "text.vectors": Oracle("torchtext", _vectors, Identical("numbers are looked up, never computed")),
     "text.clip_bpe": Oracle("tokenizers", _clip_bpe, SAME),
     "text.whitespace": Oracle("str.split", lambda step, x, record: record.value.split(), SAME),
     "text.regex": Oracle("re", _regex, SAME),
     "text.characters": Oracle("code points", _characters, SAME),
+    "text.ngrams": Oracle("torchtext", _ngrams, SAME),
+    "text.utf8": Oracle("str.encode", lambda step, x, record: [step.first + b for b in record.value.encode()], SAME),
     "text.code_points": Oracle("ord", lambda step, x, record: list(map(ord, record.value)), SAME),
 }
