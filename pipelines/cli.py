@@ -133,17 +133,24 @@ def fit(
     limit: LimitOption = None,
     again: Annotated[bool, typer.Option("--again", help="Fit also what is fitted already.")] = False,
 ) -> None:
-    """Build what must be learnt from the data, such as vocabularies, and save it where the config says."""
+    """Build what must be learnt from the data, such as vocabularies, and save it where the config says.
+
+    What is there is kept, unless it was learnt by other parameters, or after other steps, than the config has by now.
+    """
     from pipelines.config import read_config
-    from pipelines.fit import fit as fit_steps
+    from pipelines.fit import learners
     from pipelines.plan import open_source
     from pipelines.report.progress import progress
 
     read = read_config(config, tuple(sets or ()), framework)
-    with progress(f"fit {config.stem} on {read.framework}", len(open_source(read, limit))) as watch:
-        fitted = fit_steps(read, again=again, limit=limit, watch=watch)
-    for one in fitted:
-        typer.echo(f"{one.field}: {one.step}: learnt from {one.records} records, wrote {', '.join(one.files)}")
+    records, fitted = len(open_source(read, limit)), 0
+    for learner in learners(read, again=again):
+        title = f"fit {learner.use.name} on {read.framework}"
+        with progress(title, records * len(learner.fields)) as watch:
+            one = learner.fit(limit, watch)
+        fitted += 1
+        why = f" ({one.why})" if one.why else ""
+        typer.echo(f"{one.field}: {one.step}: learnt from {one.records} records{why}, wrote {', '.join(one.files)}")
     if not fitted:
         typer.echo("nothing to fit: every step has what it needs (--again fits anew)")
 

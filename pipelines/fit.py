@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from pipelines.config import BatchConfig, Config, FieldConfig
-from pipelines.errors import ConfigError, TooManyFailures
+from pipelines.config import BatchConfig, Config, FieldConfig, StepUse
+from pipelines.config._sections import meaning
+from pipelines.errors import ConfigError, Fault, TooManyFailures
+from pipelines.fitted import Fitted
 from pipelines.pipeline import Pipeline
-from pipelines.step import Fitted
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A step that was fitted: where it stands, the files it wrote and the records it learnt from."""
+    """A step that was fitted: where it stands, the files it wrote, the records it learnt from, and why if not anew."""
 
     field: str
     step: str
     files: tuple[str, ...]
     records: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is to be learnt: the fields of which the values flow in, each with the steps before, and by which step."""
+
+    config: Config
+    fields: tuple[FieldConfig, ...]
+    use: StepUse
+    step: Fitted
+    before: str
+    why: str
+
+    def fit(self, limit: int | None = None, watch: Callable[[int], None] = lambda records: None) -> Fit:
+        """Learn from all records, field after field, and write the files and a note of how it was done."""
+        values = [_Values(self.config, field, limit, watch) for field in self.fields]
+        self.step.fit(chain.from_iterable(values))
+        self.step.write_note(self.before)
+        names = ", ".join(field.name for field in self.fields)
+        files = tuple(map(str, self.step.files()))
+        return Fit(names, self.use.name, files, sum(one.records for one in values), self.why)
 
 
 def fit(
@@ -31,20 +58,42 @@ def fit(
 ) -> list[Fit]:
     """Fit every step of `config` that needs it, in order, each on what the steps before it make of all records.
 
-    Steps whose files exist are left as they are unless `again`. Records that fail are passed over
-    within what `on_error` allows.
+    See `learners` for which ones do. Records that fail are passed over within what `on_error` allows.
+    """
+    return [learner.fit(limit, watch) for learner in learners(config, again=again)]
+
+
+def learners(config: Config, *, again: bool = False) -> Iterator[Learner]:
+    """What must be learnt, in order; the next one is looked for when the one before has its files.
+
+    That is what lacks a file, and what was learnt by other parameters or after other steps; everything if `again`.
+    Steps that keep what they learn in the same files learn together, from the values of all their fields.
     """
     if config.faults:
         raise ConfigError(config.faults)
-    done = []
+    together: dict[tuple[Path, ...], list[tuple[FieldConfig, int, Fitted]]] = {}
     for field in config.fields:
         for number, use in enumerate(field.steps):
-            if isinstance(use.step, Fitted) and use.step.learns and (again or not use.step.is_fitted()):
-                before = replace(field, steps=field.steps[:number])
-                values = _Values(config, before, limit, watch)
-                use.step.fit(values)
-                done.append(Fit(field.name, use.name, tuple(map(str, use.step.files())), values.records))
-    return done
+            if isinstance(use.step, Fitted) and use.step.learns:
+                together.setdefault(use.step.files(), []).append((field, number, use.step))
+    for files, found in together.items():
+        field, number, step = max(found, key=lambda one: len(one[2].model_fields_set))  # the one that says most
+        use = field.steps[number]
+        for other, place, its in found:
+            if differing := step.differing(its):
+                what = f"{files[0]} is learnt at {use.place} too, by other parameters ({'; '.join(differing)})"
+                raise ConfigError([Fault(other.steps[place].place, f"{use.name}: {what}; give both the same")])
+        fields = tuple(replace(one, steps=one.steps[:place]) for one, place, _ in found)
+        before = _meaning(config, fields)
+        changes = step.changes(before)
+        if again or changes or not step.is_fitted():
+            yield Learner(config, fields, use, step, before, "; ".join(changes))
+
+
+def _meaning(config: Config, fields: tuple[FieldConfig, ...]) -> str:
+    """A hash of what flows in: the steps without chance, since what chance does to a record is no other record."""
+    steps = [[meaning(use, config.base) for use in field.steps if not use.step.variates()] for field in fields]
+    return blake2b(json.dumps(steps).encode(), digest_size=8).hexdigest()
 
 
 class _Values:

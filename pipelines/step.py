@@ -18,7 +18,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -291,27 +293,6 @@ class BatchStep(Step):
         return fields
 
 
-class Fitted(Step):
-    """A step that learns from the records before it can run: a vocabulary, a mean and a deviation.
-
-    `pipelines fit` hands it the values that flow into it, and it keeps what it learnt in its `files()`;
-    until then `out_spec` raises SpecError and says so.
-    """
-
-    @property
-    def learns(self) -> bool:
-        """Whether `fit` can be asked; a step whose files may come from elsewhere says no if not told how to learn."""
-        return True
-
-    def is_fitted(self) -> bool:
-        """Whether what the step learns is already there."""
-        return all(path.is_file() for path in self.files())
-
-    @abstractmethod
-    def fit(self, values: Iterable[Any]) -> None:
-        """Learn from `values`, each as NumPy holds it (`str`, a list of `str`, an array), and write `files()`."""
-
-
 def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
     """A NumPy kernel as a torch kernel."""
 
@@ -324,9 +305,26 @@ def host_torch(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
     return call
 
 
+_passed: ContextVar[list[Spec] | None] = ContextVar("passed", default=None)
+
+
+@contextmanager
+def passed_to_host() -> Iterator[list[Spec]]:
+    """Collects what flows into the NumPy kernels that steps, bound to TensorFlow meanwhile, call from the graph."""
+    passed: list[Spec] = []
+    token = _passed.set(passed)
+    try:
+        yield passed
+    finally:
+        _passed.reset(token)
+
+
 def host_tensorflow(kernel: Kernel, x: Spec, out: Spec) -> Kernel:
     """A NumPy kernel as a TensorFlow kernel, by way of tf.numpy_function."""
     import tensorflow as tf
+
+    if (passed := _passed.get()) is not None:
+        passed.append(x)
 
     dtype = tf.as_dtype(out.dtype) if out.is_numeric else tf.string
     with_rate = out.rate_hz == "per record"

@@ -21,7 +21,10 @@ MOST = 0.2
 
 
 def call(*arguments: object) -> None:
-    subprocess.run([sys.executable, *map(str, arguments)], check=True)
+    """Runs Python; one that fails has said why, and ends this program with its exit code."""
+    code = subprocess.run([sys.executable, *map(str, arguments)]).returncode
+    if code:
+        sys.exit(code)
 
 
 def main() -> int:

@@ -17,11 +17,12 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import h5py
 import keras
 import tensorflow as tf
 
 import pipelines
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, UserError
 
 
 class MeanOfTokens(keras.layers.Layer):
@@ -51,8 +52,11 @@ def classifier(spec: pipelines.Spec, classes: int) -> keras.Model:
 def features_of(pipe: pipelines.Pipeline, label: str) -> tuple[str, int]:
     """The field to learn from, and the number of classes."""
     specs = pipe.plan.specs
-    name = next(name for name, spec in specs.items() if name != label and spec.is_numeric and spec.axes)
-    return name, int((specs[label].range or (0, 9))[1]) + 1
+    found = [name for name, spec in specs.items() if name != label and spec.is_numeric and spec.axes]
+    if label not in specs or not found:
+        wanted = "a field to learn from, of numbers" if label in specs else f"a field {label!r} (--label names another)"
+        raise UserError(f"expected {wanted}, the config has {', '.join(specs)}")
+    return found[0], int((specs[label].range or (0, 9))[1]) + 1
 
 
 def accuracy(model: keras.Model, folder: Path, name: str, label: str) -> float:
@@ -68,7 +72,7 @@ def accuracy(model: keras.Model, folder: Path, name: str, label: str) -> float:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch the model, the optimizer and the place in the data, each file whole or not at all."""
+    """After each epoch the model, the optimizer and the place in the data, in one file that is whole or not there."""
 
     def __init__(self, pipe: pipelines.Pipeline, path: Path) -> None:
         super().__init__()
@@ -77,8 +81,17 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         new = self.path.with_name("new." + self.path.name)
         self.model.save_weights(new)
+        with h5py.File(new, "a") as held:
+            held.attrs["state"] = json.dumps(self.pipe.state())
         new.replace(self.path)
-        self.path.with_suffix(".json").write_text(json.dumps(self.pipe.state()))
+
+
+def restore(model: keras.Model, path: Path) -> Any:
+    """Puts a checkpoint's values into the model and its optimizer, and gives the place in the data."""
+    model.optimizer.build(model.trainable_variables)  # an optimizer that has no variables yet is passed over
+    model.load_weights(path)
+    with h5py.File(path) as held:
+        return json.loads(held.attrs["state"])
 
 
 def train(given: argparse.Namespace) -> int:
@@ -90,9 +103,8 @@ def train(given: argparse.Namespace) -> int:
     model.compile(keras.optimizers.AdamW(2e-3), loss, weighted_metrics=["accuracy"])
     done = 0
     if given.resume and given.output and given.output.exists():
-        state = json.loads(given.output.with_suffix(".json").read_text())
+        state = restore(model, given.output)
         pipe.resume(state)
-        model.load_weights(given.output)
         done = state["epoch"] + 1
 
     def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -119,12 +131,17 @@ def main() -> int:
     parser.add_argument("config")
     parser.add_argument("--label", default="label", help="the field of class numbers")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--output", type=Path, help="weights, FILE.weights.h5; the place in the data beside it")
-    parser.add_argument("--resume", action="store_true", help="go on from the weights, if there are some")
+    parser.add_argument("--output", type=Path, help="the checkpoint, FILE.weights.h5")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
     parser.add_argument("--evaluate", type=Path, nargs="*", default=[], help="folders of finished features")
     parser.add_argument("--json", type=Path, help="write the accuracies here")
+    given = parser.parse_args()
+    if given.output and not given.output.name.endswith(".weights.h5"):
+        parser.error(f"--output: expected FILE.weights.h5, got {given.output}")
+    if given.resume and not given.output:
+        parser.error("--resume needs a checkpoint: --output FILE.weights.h5")
     try:
-        return train(parser.parse_args())
+        return train(given)
     except PipelineError as error:
         print(error, file=sys.stderr)
         return error.exit_code

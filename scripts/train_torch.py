@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import pipelines
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, UserError
 
 
 class Classifier(nn.Module):
@@ -56,8 +56,11 @@ class Classifier(nn.Module):
 def features_of(pipe: pipelines.Pipeline, label: str) -> tuple[str, int]:
     """The field to learn from, and the number of classes."""
     specs = pipe.plan.specs
-    name = next(name for name, spec in specs.items() if name != label and spec.is_numeric and spec.axes)
-    return name, int((specs[label].range or (0, 9))[1]) + 1
+    found = [name for name, spec in specs.items() if name != label and spec.is_numeric and spec.axes]
+    if label not in specs or not found:
+        wanted = "a field to learn from, of numbers" if label in specs else f"a field {label!r} (--label names another)"
+        raise UserError(f"expected {wanted}, the config has {', '.join(specs)}")
+    return found[0], int((specs[label].range or (0, 9))[1]) + 1
 
 
 def accuracy(model: nn.Module, folder: Path, name: str, label: str, device: str) -> float:
@@ -151,8 +154,11 @@ def main() -> int:
     parser.add_argument("--stop-after", type=int, help="stop after so many batches, as a killed job would")
     parser.add_argument("--evaluate", type=Path, nargs="*", default=[], help="folders of finished features")
     parser.add_argument("--json", type=Path, help="write the accuracies here")
+    given = parser.parse_args()
+    if (given.resume or given.save_every) and not given.output:
+        parser.error("--resume and --save-every need a checkpoint: --output FILE")
     try:
-        return train(parser.parse_args())
+        return train(given)
     except PipelineError as error:
         print(error, file=sys.stderr)
         return error.exit_code

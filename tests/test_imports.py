@@ -27,6 +27,7 @@ ORDER = (
     ("buckets",),
     ("grid", "geometry", "weights"),
     ("sinks",),
+    ("fitted",),
     (*MODALITIES, "sources"),
     ("catalog",),
     ("config",),

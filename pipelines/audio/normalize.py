@@ -12,10 +12,11 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipelines.errors import OutputError, SpecError, UserError
+from pipelines.fitted import Fitted
 from pipelines.native import torch_constant
 from pipelines.sinks._files import replace_file
 from pipelines.spec import Axis, Spec, waveform
-from pipelines.step import Close, ConfigPath, Example, Fitted, Kernel
+from pipelines.step import Close, ConfigPath, Example, Kernel
 
 _SILENCE = 1e-30  # far above 1e-38, below which values are 0 in TensorFlow but not in torch
 _BANDS = str(Path(__file__).parent / "_example" / "bands.json")
@@ -91,8 +92,7 @@ class Normalize(Fitted):
     def numbers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Mean and deviation of each band, from the file; SpecError when it holds none."""
         assert self.file is not None
-        if not self.file.exists():
-            raise SpecError(f"there is no {self.file} yet; make it with: pipelines fit CONFIG")
+        self.need_fitted()
         try:
             held = json.loads(self.file.read_text("utf-8"))
             mean, deviation = (np.array(held[name], np.float64) for name in ("mean", "deviation"))

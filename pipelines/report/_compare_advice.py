@@ -70,45 +70,57 @@ class Advice:
 
 
 def advise(sides: Mapping[str, Side], leans: Sequence[Mapping[str, Any]], faults: int) -> Advice:
-    """The faster framework if their rounds do not overlap, with what speaks against it; nothing without parity."""
+    """The faster framework if their rounds do not overlap, else the one that starts sooner or takes less memory.
+
+    The reason holds what else was measured. No framework is named without parity, nor where each has something for it.
+    """
     a, b = sorted((sides[name] for name in FRAMEWORKS), key=lambda side: -side.rate)
+    sooner, leaner = _sooner(a, b), _leaner(a, b)
     if min(a.rates) > max(b.rates):
         name: str | None = a.framework
-        reason = (
-            f"{a.framework} delivers {a.rate / b.rate:.2g} times the records a second of {b.framework} "
-            f"({a.spread} against {b.spread})"
-        )
+        reason = f"{_faster(a, b)} ({a.spread} against {b.spread})"
     else:
-        name = None
+        speaks = {side.framework for side in (sooner, leaner) if side}
+        name = speaks.pop() if len(speaks) == 1 else None
         reason = (
             f"the measurement tells no difference in speed ({a.framework} {a.spread} records/s, "
             f"{b.framework} {b.spread})"
         )
-    beside = [words for words in (_start(a, b), _memory(a, b), *(_fallback(side, leans) for side in (a, b))) if words]
-    reason += "".join(f"; {words}" for words in beside)
+    if sooner:
+        gap = abs(a.start_seconds - b.start_seconds)
+        reason += f"; {sooner.framework} has its first batch {gap:.1f} s sooner"
+    if leaner:
+        gap = abs(a.peak_memory_mib - b.peak_memory_mib)
+        reason += f"; {leaner.framework} takes {gap:,.0f} MiB less memory"
+    reason += "".join(f"; {words}" for words in (_fallback(side, leans) for side in (a, b)) if words)
     if faults:
         count = f"{faults} fault{'s' * (faults != 1)}"
         return Advice(None, f"none while parity fails ({count}): settle that first. As to speed, {reason}")
     return Advice(name, reason)
 
 
-def _start(a: Side, b: Side) -> str:
+def _faster(a: Side, b: Side) -> str:
+    ratio = a.rate / b.rate
+    if ratio < 1.1:
+        return f"{a.framework} delivers {ratio - 1:.1%} more records a second than {b.framework}"
+    times = f"{ratio:.2g}" if ratio < 100 else f"{ratio:,.0f}"
+    return f"{a.framework} delivers {times} times the records a second of {b.framework}"
+
+
+def _sooner(a: Side, b: Side) -> Side | None:
     gap = b.start_seconds - a.start_seconds
-    if abs(gap) < SECONDS_THAT_MATTER:
-        return ""
-    sooner = a if gap > 0 else b
-    return f"{sooner.framework} has its first batch {abs(gap):.1f} s sooner"
+    return None if abs(gap) < SECONDS_THAT_MATTER else a if gap > 0 else b
 
 
-def _memory(a: Side, b: Side) -> str:
+def _leaner(a: Side, b: Side) -> Side | None:
     gap = b.peak_memory_mib - a.peak_memory_mib
     if abs(gap) < MEMORY_THAT_MATTERS * max(a.peak_memory_mib, b.peak_memory_mib):
-        return ""
-    less = a if gap > 0 else b
-    return f"{less.framework} takes {abs(gap):,.0f} MiB less memory"
+        return None
+    return a if gap > 0 else b
 
 
 def _fallback(side: Side, leans: Sequence[Mapping[str, Any]]) -> str:
-    """What one framework alone leans on; host steps are the same on both."""
-    steps = dict.fromkeys(one["step"] for one in leans if one["frameworks"] == [side.framework])
-    return f"on {side.framework}, {', '.join(steps)} cannot use the framework's own library here" if steps else ""
+    """The libraries that one framework alone has to do without; what runs on the host is in its speed."""
+    here = [one["step"] for one in leans if one["kind"] == "library" and one["frameworks"] == [side.framework]]
+    steps = ", ".join(dict.fromkeys(here))
+    return f"on {side.framework}, {steps} cannot use the framework's own library here" if steps else ""

@@ -35,7 +35,8 @@ def view(found: Comparison) -> RenderableType:
     faults = found.faults
     parts.append(Text("Parity: " + ("fails" if faults else "holds"), style="bold red" if faults else "bold green"))
     parts += [Text(f"- {fault}") for fault in faults]
-    parts.append(Text(f"Recommendation: {found.advice.framework or 'none'}", style="bold"))
+    answer = found.advice.framework or ("none" if faults else "either")
+    parts.append(Text(f"Recommendation: {answer}", style="bold"))
     parts.append(Text(found.advice.reason))
     return Group(*parts)
 
@@ -88,4 +89,7 @@ def _drift(fields: list[FieldDrift], title: str) -> Table:
 
 
 def _number(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.3g} {unit}".rstrip()
+    if value is None:
+        return "-"
+    whole = value.is_integer() and value < 1e9
+    return f"{value:,.0f} {unit}".rstrip() if whole else f"{value:.3g} {unit}".rstrip()

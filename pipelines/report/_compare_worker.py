@@ -1,19 +1,22 @@
 """One framework's side of `compare`, in a process of its own: it does what the driver asks, line by line.
 
-Requests and answers are lines of JSON on stdin and stdout; values go to files. The process ends with its stdin.
+Requests and answers are lines of JSON on stdin and stdout; values go to files.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module, metadata
 from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -28,12 +31,13 @@ from pipelines.report._compare_wire import Arrays, Place, put, put_carried, read
 from pipelines.runtime._chain import Carried, Chain, Sizes, StepFailure, is_machines_fault, read_raw, reason_of
 from pipelines.runtime._engine import Delivered
 from pipelines.spec import Spec
-from pipelines.step import BatchStep, HostStep, Step
+from pipelines.step import BatchStep, HostStep, Step, passed_to_host
 from pipelines.text import _library
 
 BATCH = "batch"
 COUNT = Spec("int64")
 HOST = "one NumPy binding on the host, the same on both frameworks"
+IN_PYTHON = "Python on the host for the records that no operation of the graph is right for"
 
 Answer = dict[str, Any]
 
@@ -283,12 +287,16 @@ def _reads(node: BatchNode) -> list[str]:
 
 def _leans(step: Step, framework: str, takes: tuple[Spec, ...]) -> list[dict[str, str]]:
     if isinstance(step, HostStep):
-        return [{"uses": HOST, "why": "it is a host step"}]
-    with _library.missed() as lacking:
+        return [{"kind": "host", "uses": HOST, "why": "it is a host step"}]
+    with _library.missed() as lacking, passed_to_host() as passed:
         for specs in [takes] if step.joins or isinstance(step, BatchStep) else [(spec,) for spec in takes]:
             step.bind(framework, *specs)
-    names = dict.fromkeys(lacking)
-    return [{"uses": f"{_library.INSTEAD[n]} instead of {n}", "why": _library.why_not(n) or ""} for n in names]
+    found = [
+        {"kind": "library", "uses": f"{_library.INSTEAD[n]} instead of {n}", "why": _library.why_not(n) or ""}
+        for n in dict.fromkeys(lacking)
+    ]
+    why = f"pipelines steps {step.step_name()} says why"
+    return found + [{"kind": "host", "uses": IN_PYTHON, "why": why}] * bool(passed)
 
 
 def _versions(framework: str) -> dict[str, str]:
@@ -313,27 +321,37 @@ def peak_memory_mib() -> float:
         return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
-def main() -> None:
-    """Answer requests until stdin ends; the first one says what to load."""
+def main(folder: str) -> None:
+    """Answer requests; the first one says what to load. `folder` is the driver's, for values and logs.
+
+    When the driver is gone, killed or not, this process ends in the midst of its work, and the folder goes with it.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not come between the answers
-
-    def answer(make: Callable[[], Answer]) -> None:
-        try:
-            made = make()
-        except PipelineError as error:
-            made = {"error": str(error), "exit_code": error.exit_code}
-        answers.write(json.dumps(made) + "\n")
-        answers.flush()
-
+    requests: SimpleQueue[Answer] = SimpleQueue()
     worker: Worker | None = None
 
-    def load(request: Answer) -> Answer:
-        nonlocal worker
-        worker = Worker(request)
-        return worker.loaded
+    def listen() -> None:
+        for line in sys.stdin:
+            requests.put(json.loads(line))
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
 
-    for line in sys.stdin:
-        request = json.loads(line)
-        name = request.pop("do")
-        answer(lambda: load(request) if name == "load" else getattr(worker, name)(**request))  # noqa: B023  # called at once
+    def answer(do: str, **request: Any) -> Answer:
+        nonlocal worker
+        try:
+            if do == "load":
+                worker = Worker(request)
+                return worker.loaded
+            made: Answer = getattr(worker, do)(**request)
+            return made
+        except PipelineError as error:
+            return {"error": str(error), "exit_code": error.exit_code}
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    with suppress(BrokenPipeError):  # nobody is left to answer
+        while True:
+            answers.write(json.dumps(answer(**requests.get())) + "\n")
+            answers.flush()
+    listener.join()

@@ -44,7 +44,9 @@ ROUND_SECONDS = 1.2
 WARM_SECONDS = 2.0
 FAULTS_SHOWN = 5
 
-_START = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.report._compare_worker import main; main()"
+_START = (
+    "import sys; _, folder, *sys.path[:] = sys.argv; from pipelines.report._compare_worker import main; main(folder)"
+)
 
 
 @dataclass(frozen=True)
@@ -341,7 +343,7 @@ class _Worker:
         self._last = "start"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, *sys.path],
+                [sys.executable, "-c", _START, str(folder), *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.errors import SpecError
 from pipelines.text._files import read, text_of
+from pipelines.text._names import encoder
 
 WORD_END = "</w>"
 Merges = list[tuple[str, str]]
@@ -59,14 +60,7 @@ def merges_file(merges: Merges) -> bytes:
 
 def _encoder(path: Path, end: str) -> dict[str, int]:
     meant = f"a {'CLIP' if end else 'GPT-2'} encoder (a JSON object of token: id)"
-    try:
-        held = json.loads(text_of(path, meant))
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{path} is not {meant}: line {error.lineno}: {error.msg}") from error
-    if not isinstance(held, dict) or not all(type(i) is int and i >= 0 for i in held.values()):
-        raise SpecError(f"{path} is not {meant}")
-    if len(set(held.values())) < len(held):
-        raise SpecError(f"{path} is not {meant}: two tokens have the same id")
+    held = encoder(path, meant)
     needed = byte_symbols(end)
     if missing := sorted(needed - held.keys()):
         kind = f"bytes, alone and before {end}," if end else "bytes,"

@@ -38,6 +38,22 @@ _BLOCKS = (
 )
 
 
+# emoji of Unicode 10 and before, which are in many texts
+_EMOJI = ((0x1F300, 0x1F6D2), (0x1F910, 0x1F93E), (0x1F940, 0x1F96B), (0x1F980, 0x1F997))
+
+
+@cache
+def tabled() -> frozenset[str]:
+    """Characters that every copy of RE2 holds in the same classes: those of one category since Unicode 3.2, and emoji.
+
+    White space among them, and what joins emoji and letters; no other controls and nothing for private use.
+    """
+    of_old = unicodedata.ucd_3_2_0.category
+    kept = (chr(code) for code in range(0x10000) if of_old(chr(code)) not in ("Cn", "Co", "Cs", "Cc"))
+    old = {c for c in kept if of_old(c) == unicodedata.category(c)}
+    return frozenset(old | set(WHITESPACE) | {chr(code) for first, last in _EMOJI for code in range(first, last + 1)})
+
+
 @cache
 def settled(*, folds: bool = False) -> frozenset[str]:
     """Letters, decimal digits, punctuation and symbols that all libraries treat alike, without white space.

@@ -7,12 +7,13 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from pipelines.errors import SpecError, nearest
+from pipelines.errors import SpecError
 from pipelines.spec import Axis, Spec
 from pipelines.step import Kernel, host_tensorflow, host_tensorflow_rows
-from pipelines.text._files import vocabulary
+from pipelines.text._names import id_of
 
 TOKENS = Spec("text", (Axis("token"),))
+EXAMPLES = Path(__file__).parent / "_example"
 
 
 def _distinct(special: tuple[str, ...]) -> tuple[str, ...]:
@@ -24,6 +25,10 @@ def _distinct(special: tuple[str, ...]) -> tuple[str, ...]:
 TokenOrId = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
 Distinct = AfterValidator(_distinct)
 """Of special tokens: each stands once."""
+Special = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...] | None, AfterValidator(lambda s: s and _distinct(s))
+]
+"""Special tokens that are kept whole where a raw text holds them; None for those that the model has."""
 
 
 def ids(count: int, length: int | None = None) -> Spec:
@@ -92,7 +97,7 @@ def need_sequence(x: Spec) -> None:
 
 
 def id_or_token(token: int | str, x: Spec, names: Path | None) -> int | str:
-    """What `token` is in a sequence of `x`: itself among tokens, among ids its id, by the vocabulary file `names`."""
+    """What `token` is in a sequence of `x`: itself among tokens, among ids its id, by the file `names`."""
     if isinstance(token, str) and not x.is_numeric:
         return token
     if isinstance(token, int):
@@ -101,10 +106,7 @@ def id_or_token(token: int | str, x: Spec, names: Path | None) -> int | str:
         return token
     if names is None:
         raise SpecError(f"expected an id to add to {x}, got the token {token!r}; name its vocabulary, or give its id")
-    known = vocabulary(names)
-    if token not in known:
-        raise SpecError(f"{token!r} is not in {names}{nearest(token, known[:1000])}")
-    return known.index(token)
+    return id_of(token, names)
 
 
 def filled(sequence: Any, count: Any, value: int | str | None) -> Any:

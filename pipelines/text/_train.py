@@ -9,12 +9,11 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.errors import SpecError, UserError
+from pipelines.errors import UserError
 from pipelines.text._byte_pairs import Merges
 from pipelines.text._seams import Distinct
 
@@ -44,11 +43,6 @@ class ModelTraining(_Training):
     kind: Literal["unigram", "bpe", "word", "char"] = "unigram"
     coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
     byte_fallback: bool = False
-
-
-def not_yet(path: Path) -> SpecError:
-    """What is wrong while a file is still to be learnt."""
-    return SpecError(f"there is no {path} yet; make it with: pipelines fit CONFIG")
 
 
 def wordpiece(values: Iterable[str], train: PairTraining, unknown: str, lower: bool, accents: bool | None) -> list[str]:

@@ -11,9 +11,9 @@ from typing_extensions import Self
 
 from pipelines.spec import Axis, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step
-from pipelines.text._seams import TOKENS, TokenOrId, filled, id_or_token, ids, need_sequence
+from pipelines.text._seams import EXAMPLES, TOKENS, TokenOrId, filled, id_or_token, ids, need_sequence
 
-_WORDPIECE = str(Path(__file__).parent / "_example" / "wordpiece.txt")
+_WORDPIECE = str(EXAMPLES / "wordpiece.txt")
 
 
 class AddTokens(Step):
@@ -22,9 +22,10 @@ class AddTokens(Step):
     Takes  int64[..., token] or text[token]
     Gives  the same with one or two tokens more: begin, in[0], ..., in[-1], end
 
-    On ids, `begin` and `end` are ids, or names that are looked up in `vocabulary` (one token a line);
-    on tokens they are tokens. Input of BERT is text.wordpiece, text.truncate {length: 126},
-    text.add_tokens {begin: "[CLS]", end: "[SEP]", vocabulary: ...}, text.pad {length: 128}.
+    On ids, `begin` and `end` are ids, or names that are looked up in `vocabulary`: the file of the step before, be it
+    a vocabulary (one token a line), an encoder (.json) or a SentencePiece model. On tokens they are tokens. Input of
+    BERT is text.wordpiece, text.truncate {length: 126}, text.add_tokens {begin: "[CLS]", end: "[SEP]",
+    vocabulary: ...}, text.pad {length: 128}.
 
     Source: torchtext.transforms.AddToken, on tensors by torch.nn.functional.pad; tf.concat.
     """
@@ -38,6 +39,7 @@ class AddTokens(Step):
         Example(ids(1000), {"begin": 101, "end": 102}),
         Example(ids(1000, 5), {"end": 0}),
         Example(ids(439), {"begin": "[CLS]", "end": "[SEP]", "vocabulary": _WORDPIECE}),
+        Example(ids(500), {"end": "</s>", "vocabulary": str(EXAMPLES / "sentencepiece.model")}),
         Example(TOKENS, {"begin": "<s>", "end": "Größe"}),
     )
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow, host_tensorflow_rows
+from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library, _train
 from pipelines.text._byte_pairs import LETTERS, SIGNS, as_torchtext, encoder_file, merges_file, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import write
+from pipelines.text._names import kept_whole
 from pipelines.text._pieces import Ids, by_pieces
-from pipelines.text._seams import ids
+from pipelines.text._seams import Special, ids
 
 _FOLDER = Path(__file__).parent / "_example"
 _CUT = rf"'(?:[stmd]|re|ve|ll)| ?{LETTERS}| ?\d+| ?{SIGNS}|\s+(?!\S)|\s+"  # GPT-2's own cuts
@@ -28,10 +30,11 @@ class Bpe(Fitted):
 
     The text is cut into words, each with the space before it, and numbers, other signs and white
     space; the bytes of each piece are merged pair by pair in the order of `merges` (vocab.bpe), and
-    `encoder` (encoder.json) gives the ids. Nothing is unknown, nothing is added, and
-    <|endoftext|> in the text is text. Files that are not there yet are learnt by `pipelines fit` as `train` says:
-    ids 0 on are those of its `special` tokens, then come the 256 bytes, then the pairs that occur at least
-    `minimum_count` times (2), `size` tokens in all at most. The same texts give the same files.
+    `encoder` (encoder.json) gives the ids. Nothing is unknown, nothing is added. Tokens of `special` in the raw text,
+    so written, become their ids; without it <|endoftext|> in the text is text. Files that are not there yet are
+    learnt by `pipelines fit` as `train` says: ids 0 on are those of its `special` tokens, then come the 256 bytes,
+    then the pairs that occur at least `minimum_count` times (2), `size` tokens in all at most. The same texts give
+    the same files.
 
     Source: Radford et al. 2019; equals tokenizers.ByteLevelBPETokenizer on every text, and learns by its
     BpeTrainer. torchtext's GPT2BPETokenizer is wrong on white space beyond ASCII and on spaces before a
@@ -42,12 +45,22 @@ class Bpe(Fitted):
 
     encoder: ConfigPath
     merges: ConfigPath
+    special: Special = None
     train: _train.PairTraining | None = None
 
     agreement = Identical("each text takes a path that is proved equal on its characters")
     batches = False
     examples = (
         Example(TEXT, {"encoder": str(_FOLDER / "encoder.json"), "merges": str(_FOLDER / "vocab.bpe")}),
+        Example(
+            TEXT,
+            {
+                "encoder": str(_FOLDER / "encoder.json"),
+                "merges": str(_FOLDER / "vocab.bpe"),
+                "special": ["toile"],
+            },
+            lambda rng: ["toile", "atoiletoile b", " toile Toile", "to ile", ""],
+        ),
         Example(
             TEXT,
             {"encoder": str(_FOLDER / "encoder.json"), "merges": str(_FOLDER / "vocab.bpe")},
@@ -69,9 +82,9 @@ class Bpe(Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
-        if self.train is not None and not (self.encoder.exists() and self.merges.exists()):
-            raise _train.not_yet(self.merges if self.encoder.exists() else self.encoder)
+        self.need_fitted()
         encoder, _ = pair(self.encoder, self.merges)
+        self._special()
         return ids(max(encoder.values()) + 1)
 
     def fit(self, values: Iterable[str]) -> None:
@@ -79,16 +92,21 @@ class Bpe(Fitted):
         encoder, merges = _train.byte_pairs(values, self.train)
         write({self.encoder: encoder_file(encoder), self.merges: merges_file(merges)})
 
+    def _special(self) -> tuple[str, ...]:
+        return kept_whole(self.special, (), self.encoder)
+
     def _tokenizers(self) -> Ids:
         from tokenizers import Tokenizer, models, pre_tokenizers
 
         encoder, merges = pair(self.encoder, self.merges)
         tokenizer = Tokenizer(models.BPE(vocab=encoder, merges=merges))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.add_special_tokens(list(self._special()))
         return lambda text: list(tokenizer.encode(text).ids)
 
     def _host(self, piece_ids: Ids, text_ids: Ids) -> Ids:
-        return by_pieces(f"{character_class(settled() | set(WHITESPACE))}*", _CUT, piece_ids, text_ids)
+        starts = {token[0] for token in self._special()}
+        return by_pieces(f"{character_class((settled() | set(WHITESPACE)) - starts)}*", _CUT, piece_ids, text_ids)
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

@@ -13,8 +13,9 @@ from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_te
 from pipelines.text import _library
 from pipelines.text._byte_pairs import LETTERS, NUMBER, SIGNS, WORD_END, as_torchtext, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
+from pipelines.text._names import kept_whole
 from pipelines.text._pieces import Ids, by_pieces
-from pipelines.text._seams import ids
+from pipelines.text._seams import Special, ids
 
 _FOLDER = Path(__file__).parent / "_example"
 _FILES = {"encoder": str(_FOLDER / "clip_encoder.json"), "merges": str(_FOLDER / "clip_vocab.bpe")}
@@ -32,7 +33,8 @@ class ClipBpe(Step):
     The text is put into Unicode form NFC and lower case and cut into words, single digits and runs of other signs,
     without the white space between them; the bytes of each piece, the last one marked as a word's end, are merged
     pair by pair in the order of `merges` (bpe_simple_vocab, merges.txt), and `encoder` (vocab.json) gives the ids.
-    <|startoftext|> and <|endoftext|> in the raw text, so written, become their ids where the encoder holds them.
+    Tokens of `special` in the raw text, so written, become their ids: <|startoftext|> and <|endoftext|> if it is left
+    out, where the encoder holds them.
     Nothing is added at the ends: CLIP's input is text.truncate {length: 75}, text.add_tokens {begin: 49406,
     end: 49407}, text.pad {length: 77}.
 
@@ -44,6 +46,7 @@ class ClipBpe(Step):
 
     encoder: ConfigPath
     merges: ConfigPath
+    special: Special = None
 
     agreement = Identical("each text takes a path that is proved equal on its characters")
     batches = False
@@ -61,7 +64,11 @@ class ClipBpe(Step):
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
         encoder, _ = pair(self.encoder, self.merges, WORD_END)
+        self._special()
         return ids(max(encoder.values()) + 1)
+
+    def _special(self) -> tuple[str, ...]:
+        return kept_whole(self.special, _SPECIAL, self.encoder)
 
     def _tokenizers(self) -> Ids:
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -72,11 +79,11 @@ class ClipBpe(Step):
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), blank, normalizers.Lowercase()])
         cut = pre_tokenizers.Split(Regex(_CUT), behavior="removed", invert=True)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-        tokenizer.add_special_tokens([token for token in _SPECIAL if token in encoder])
+        tokenizer.add_special_tokens(list(self._special()))
         return lambda text: list(tokenizer.encode(text).ids)
 
     def _host(self, piece_ids: Ids, text_ids: Ids) -> Ids:
-        safe = character_class(_plain() | set(WHITESPACE))
+        safe = character_class((_plain() | set(WHITESPACE)) - {token[0] for token in self._special()})
         return by_pieces(f"{safe}*", f"(?i:{_CUT_SETTLED})", piece_ids, text_ids)
 
     def bind_torch(self, x: Spec) -> Kernel:
@@ -111,6 +118,6 @@ class ClipBpe(Step):
 
 @cache
 def _plain() -> frozenset[str]:
-    """The settled characters that are in NFC, have one lower case, and begin no special token."""
+    """The settled characters that are in NFC and have one lower case."""
     formed = {c for c in settled() if unicodedata.normalize("NFC", c) == c}
-    return frozenset(formed - {"Σ", "<"})
+    return frozenset(formed - {"Σ"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -10,10 +12,10 @@ from pydantic import Field, field_validator
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library
-from pipelines.text._characters import WHITESPACE, character_class, settled
+from pipelines.text._characters import character_class, tabled
 from pipelines.text._seams import TOKENS, Route
 
-_MARK = "\x01"  # stands beside each match; no settled character
+_MARK = "\x01"  # stands beside each match; no character of the tables
 
 
 class Regex(Step):
@@ -30,9 +32,9 @@ class Regex(Step):
     Source: RE2, whose time grows with the text and not faster. The engines of `re`, `regex` and `tokenizers` try
     alternatives again and again, so a pattern such as (a+)+b may take for ever, and a limit in time would fail
     other records on other machines; what RE2 leaves out for it (look-around, references back) is refused. RE2 is
-    called in pyarrow, and where a text has settled characters alone in torchtext and tf.strings.regex_replace,
-    whose copies have other Unicode tables. pyarrow reads the pattern anew for each text: with classes such as \\p{L}
-    that takes milliseconds, which only texts of other characters, or a Python without torchtext, have to wait for.
+    called in torchtext and tf.strings.regex_replace for texts of characters that the tables of every copy hold alike,
+    in pyarrow for the others. pyarrow reads the pattern anew for each call, which takes milliseconds with classes such
+    as \\p{L}, so it is handed all such texts of a batch at once.
     """
 
     pattern: Annotated[str, Field(min_length=1)]
@@ -55,7 +57,7 @@ class Regex(Step):
         if re.search(r"(?<!\\)(?:\\\\)*\\C", pattern) or re.search(r"\(\?P?<", pattern):
             raise ValueError(f"expected a pattern without \\C and without names for groups, got {pattern!r}")
         try:
-            found = _replace("", pattern, _MARK)
+            (found,) = _replace([""], pattern, _MARK)
         except ArrowInvalid as error:
             why = str(error).removeprefix("Invalid regular expression: ")
             raise ValueError(f"expected a pattern of RE2, got {pattern!r}: {why}") from error
@@ -76,22 +78,38 @@ class Regex(Step):
         return [part for part in (parts if self.mode == "split" else parts[1::2]) if part]
 
     def _any_text(self, text: str) -> list[str]:
-        mark = next(c for c in (_MARK, *map(chr, range(0xE000, 0xF8FF))) if c not in text)
-        return self._cut(_replace(text, self.pattern, self._marked(mark)), mark)
+        return self._any_texts([text])[0]
 
-    def _safe(self) -> str:
-        return f"{character_class(settled() | set(WHITESPACE))}*"
+    def _any_texts(self, texts: list[str]) -> list[list[str]]:
+        held = set().union(*texts)
+        mark = next(c for c in (_MARK, *map(chr, range(0xE000, 0xF8FF))) if c not in held)
+        return [self._cut(found, mark) for found in _replace(texts, self.pattern, self._marked(mark))]
 
     def bind_torch(self, x: Spec) -> Kernel:
+        is_fast, fast = self._torchtext()
+        return lambda text: fast(text) if is_fast(text) else self._any_text(text)
+
+    def bind_torch_rows(self, x: Spec) -> Kernel:
+        is_fast, fast = self._torchtext()
+
+        def kernel(texts: list[str]) -> list[list[str]]:
+            slow = [text for text in texts if not is_fast(text)]
+            found = dict(zip(slow, self._any_texts(slow), strict=True)) if slow else {}
+            return [found[text] if text in found else fast(text) for text in texts]
+
+        return kernel
+
+    def _torchtext(self) -> tuple[Callable[[str], object], Kernel]:
+        """Whether torchtext's RE2 may have a text, and the kernel by it."""
         if not _library.usable("torchtext"):
-            return self._any_text
+            return lambda text: False, self._any_text
         from torchtext._torchtext import Regex as Compiled
 
         # an older RE2 prints that it does not know a pattern, and then replaces nothing
         if Compiled(rf"(?:{self.pattern})|\x01").Sub(_MARK, "") == _MARK:
-            return self._any_text
-        compiled, is_safe, put = Compiled(self.pattern), re.compile(self._safe()).fullmatch, self._marked(_MARK)
-        return lambda text: self._cut(compiled.Sub(text, put), _MARK) if is_safe(text) else self._any_text(text)
+            return lambda text: False, self._any_text
+        compiled, put = Compiled(self.pattern), self._marked(_MARK)
+        return re.compile(_safe()).fullmatch, lambda text: self._cut(compiled.Sub(text, put), _MARK)
 
     def _route(self) -> Route | None:
         import tensorflow as tf
@@ -108,7 +126,7 @@ class Regex(Step):
             parts = parts if every else parts[:, 1::2]
             return tf.ragged.boolean_mask(parts, tf.strings.length(parts) > 0)
 
-        return Route(self._safe(), in_graph, self._any_text)
+        return Route(_safe(), in_graph, self._any_text)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         route = self._route()
@@ -119,9 +137,16 @@ class Regex(Step):
         return route.rows(x, TOKENS) if route else host_tensorflow_rows(self._any_text, x, TOKENS)
 
 
-def _replace(text: str, pattern: str, replacement: str) -> str:
+@cache
+def _safe() -> str:
+    return f"{character_class(tabled())}*"
+
+
+def _replace(texts: list[str], pattern: str, replacement: str) -> list[str]:
     import pyarrow
     from pyarrow import compute
 
-    found = compute.replace_substring_regex(pyarrow.scalar(text), pattern=pattern, replacement=replacement)
-    return str(found.as_py())
+    found = compute.replace_substring_regex(
+        pyarrow.array(texts, pyarrow.large_string()), pattern=pattern, replacement=replacement
+    )
+    return list(found.to_pylist())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipelines.errors import SpecError
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, HostStep, Identical, Kernel
+from pipelines.step import ConfigPath, Example, HostStep, Identical, Kernel
 from pipelines.text import _train
 from pipelines.text._files import read, write
+from pipelines.text._names import processor
 from pipelines.text._seams import ids
 
 _MODEL = str(Path(__file__).parent / "_example" / "sentencepiece.model")
@@ -58,22 +58,9 @@ class Sentencepiece(HostStep, Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
-        if self.train is not None and not self.model.exists():
-            raise _train.not_yet(self.model)
-        return ids(read(self.model, _processor).get_piece_size())
+        self.need_fitted()
+        return ids(read(self.model, processor).get_piece_size())
 
     def bind_numpy(self, x: Spec) -> Kernel:
-        processor = read(self.model, _processor)
-        return lambda text: np.array(processor.encode(text), dtype=np.int64)
-
-
-def _processor(path: Path) -> Any:
-    from sentencepiece import SentencePieceProcessor
-
-    try:
-        model = path.read_bytes()
-        if not model:
-            raise SpecError(f"{path} is not a SentencePiece model: it is empty")
-        return SentencePieceProcessor(model_proto=model)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise SpecError(f"{path} is not a SentencePiece model") from error
+        model = read(self.model, processor)
+        return lambda text: np.array(model.encode(text), dtype=np.int64)

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pipelines.errors import RecordError, SpecError, UserError
+from pipelines.fitted import Fitted
 from pipelines.guard import after
 from pipelines.spec import Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel
+from pipelines.step import ConfigPath, Example, Identical, Kernel
 from pipelines.text import _library
 from pipelines.text._files import lines, vocabulary, write
 from pipelines.text._seams import TOKENS, Distinct, ids
@@ -54,10 +55,13 @@ class Vocab(Fitted):
     def files(self) -> tuple[Path, ...]:
         return (self.file,)
 
+    def asks(self) -> frozenset[str]:
+        # a config that only reads the file need not say how it was learnt
+        return frozenset(self.model_fields_set - {"unknown"} if self.unknown is None else self.model_fields_set)
+
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=("token",))
-        if not self.file.exists():
-            raise SpecError(f"there is no vocabulary {self.file} yet; make it with: pipelines fit CONFIG")
+        self.need_fitted()
         tokens = vocabulary(self.file)
         if self.unknown is not None and self.unknown not in tokens:
             raise SpecError(f"{self.file} lacks the unknown token {self.unknown!r}; name its own, or unknown: null")

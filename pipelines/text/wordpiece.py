@@ -10,13 +10,15 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.errors import SpecError
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
-from pipelines.step import ConfigPath, Example, Fitted, Identical, Kernel, host_tensorflow, host_tensorflow_rows
+from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _library, _train
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import lines, vocabulary, write
+from pipelines.text._names import kept_whole
 from pipelines.text._pieces import Ids, by_pieces
-from pipelines.text._seams import Route, ids
+from pipelines.text._seams import Route, Special, ids
 
 _VOCABULARY = str(Path(__file__).parent / "_example" / "wordpiece.txt")
 _SPECIAL = ("[SEP]", "[CLS]", "[PAD]", "[MASK]")
@@ -34,8 +36,9 @@ class Wordpiece(Fitted):
     space, punctuation and Han characters, and each word into the longest pieces that `vocabulary`
     (one token a line, ids from 0) holds, from left to right; a word with no such pieces, or of more
     than 100 characters, is `unknown`. `strip_accents` left out follows `lower`, as in BERT.
-    Nothing is added at the ends (text.add_tokens does). `unknown`, [SEP], [CLS], [PAD] and [MASK] in
-    the raw text become their ids where the vocabulary holds them. A vocabulary that is not there yet is learnt
+    Nothing is added at the ends (text.add_tokens does). Tokens of `special` are never split: in the raw text,
+    so written, they become their ids; left out, these are `unknown`, [SEP], [CLS], [PAD] and [MASK] where the
+    vocabulary holds them, and with [] a text is nothing but text. A vocabulary that is not there yet is learnt
     by `pipelines fit` as `train` says: its `special` tokens (`unknown` first where it is not one of them), the
     characters that occur at least `minimum_count` times (2), within words and at their start, then the pieces
     that do, `size` tokens in all at most. The same texts give the same file.
@@ -50,6 +53,7 @@ class Wordpiece(Fitted):
     lower: bool = True
     strip_accents: bool | None = None
     unknown: str = Field(default="[UNK]", min_length=1)
+    special: Special = None
     train: _train.PairTraining | None = None
 
     agreement = Identical("each text takes a path that is proved equal on its characters")
@@ -58,6 +62,11 @@ class Wordpiece(Fitted):
         Example(TEXT, {"vocabulary": _VOCABULARY}),
         Example(TEXT, {"vocabulary": _VOCABULARY, "lower": False}),
         Example(TEXT, {"vocabulary": _VOCABULARY, "strip_accents": False}),
+        Example(
+            TEXT,
+            {"vocabulary": _VOCABULARY, "special": ["[UNK]", "[PAD]"]},
+            lambda rng: ["a [PAD][CLS] b", "[unk][UNK]"],
+        ),
     )
 
     def files(self) -> tuple[Path, ...]:
@@ -74,11 +83,11 @@ class Wordpiece(Fitted):
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())
-        if self.train is not None and not self.vocabulary.exists():
-            raise _train.not_yet(self.vocabulary)
+        self.need_fitted()
         tokens = vocabulary(self.vocabulary)
         if self.unknown not in tokens:
             raise SpecError(f"{self.vocabulary} is no WordPiece vocabulary with the unknown token {self.unknown!r}")
+        self._special()
         return ids(len(tokens))
 
     @property
@@ -86,7 +95,7 @@ class Wordpiece(Fitted):
         return self.strip_accents in (None, self.lower)
 
     def _special(self) -> tuple[str, ...]:
-        return tuple(t for t in (self.unknown, *_SPECIAL) if t in vocabulary(self.vocabulary))
+        return kept_whole(self.special, (self.unknown, *_SPECIAL), self.vocabulary)
 
     def _tokenizers(self) -> Ids:
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers

@@ -30,24 +30,26 @@ def _basic_english(step: Any, x: Spec, record: Record) -> Any:
 
 
 @cache
-def _bert(path: Path, lower: bool, strip: bool | None, unknown: str) -> Any:
-    made = BertWordPieceTokenizer(str(path), lowercase=lower, strip_accents=strip, unk_token=unknown)
-    made.add_special_tokens([])
-    return made
+def _bert(path: Path, lower: bool, strip: bool | None, unknown: str, special: tuple[str, ...] | None) -> Any:
+    # it keeps those five whole that its vocabulary holds
+    names = {} if special is None else {f"{n}_token": special[-1] for n in ("sep", "cls", "pad", "mask")}
+    return BertWordPieceTokenizer(str(path), lowercase=lower, strip_accents=strip, unk_token=unknown, **names)
 
 
 def _wordpiece(step: Any, x: Spec, record: Record) -> Any:
-    made = _bert(step.vocabulary, step.lower, step.strip_accents, step.unknown)
+    made = _bert(step.vocabulary, step.lower, step.strip_accents, step.unknown, step.special)
     return made.encode(record.value, add_special_tokens=False).ids
 
 
 @cache
-def _byte_level(encoder: Path, merges: Path) -> Any:
-    return ByteLevelBPETokenizer(str(encoder), str(merges))
+def _byte_level(encoder: Path, merges: Path, special: tuple[str, ...] | None) -> Any:
+    made = ByteLevelBPETokenizer(str(encoder), str(merges))
+    made.add_special_tokens(list(special or ()))
+    return made
 
 
 def _bpe(step: Any, x: Spec, record: Record) -> Any:
-    return _byte_level(step.encoder, step.merges).encode(record.value).ids
+    return _byte_level(step.encoder, step.merges, step.special).encode(record.value).ids
 
 
 @cache
@@ -75,7 +77,10 @@ def _clean(step: Any, x: Spec, record: Record) -> Any:
 def _truncate(step: Any, x: Spec, record: Record) -> Any:
     from torchtext.transforms import Truncate
 
-    return Truncate(step.length)(np.asarray(record.value).tolist())
+    tokens = np.asarray(record.value).tolist()
+    if step.side == "left":
+        return Truncate(step.length)(tokens[::-1])[::-1]
+    return Truncate(step.length)(tokens)
 
 
 def _pad(step: Any, x: Spec, record: Record) -> Any:
@@ -84,13 +89,19 @@ def _pad(step: Any, x: Spec, record: Record) -> Any:
 
     if not x.is_numeric:
         return None
-    return PadTransform(step.length, step.value or 0)(torch.from_numpy(record.value)).numpy()
+    value, given = step.value or 0, record.value
+    if isinstance(value, str):
+        value = step.vocabulary.read_text("utf-8").split("\n").index(value)
+    if step.gives == "mask":
+        value, given = 0, np.ones_like(given)
+    left = (slice(None), slice(None, None, -1))[step.side == "left"]
+    return PadTransform(step.length, value)(torch.from_numpy(given[left].copy())).numpy()[left]
 
 
 def _add_tokens(step: Any, x: Spec, record: Record) -> Any:
     from torchtext.transforms import AddToken
 
-    if isinstance(step.begin, str) and x.is_numeric:
+    if isinstance(step.begin or step.end, str) and x.is_numeric:
         return None
     tokens = np.asarray(record.value).tolist()
     for token, begin in ((step.begin, True), (step.end, False)):
@@ -142,10 +153,14 @@ def _characters(step: Any, x: Spec, record: Record) -> Any:
 
 
 @cache
-def _bert_pairs(length: int) -> Any:
-    """On the words of whose names are their ids, so that any ids can be asked for."""
+def _pairs(length: int, begins: bool, between: int) -> Any:
+    """On words that are named by their ids, so that any ids can be asked for."""
     words = ["[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(1000))]
     made = BertWordPieceTokenizer({word: i for i, word in enumerate(words)})
+    if not begins or between == 2:
+        special = [("[CLS]", 1), ("[SEP]", 2)]
+        pair = f"{'[CLS] ' * begins}$A [SEP]{' [SEP]:1' * (between - 1)} $B:1 [SEP]:1"
+        made.post_processor = processors.TemplateProcessing(single="$A", pair=pair, special_tokens=special)
     made.enable_truncation(length, strategy="longest_first")
     return made
 
@@ -153,7 +168,9 @@ def _bert_pairs(length: int) -> Any:
 def _pair(step: Any, x: Any, record: Record) -> Any:
     if not x[0].is_numeric:
         return None
-    encoded = _bert_pairs(step.length).encode(*(" ".join(f"w{i}" for i in ids) for ids in record.value))
+    encoded = _pairs(step.length, step.begin is not None, step.between).encode(
+        *(" ".join(f"w{i}" for i in ids) for ids in record.value)
+    )
     if step.gives == "segments":
         return encoded.type_ids
     known = [] if step.vocabulary is None else step.vocabulary.read_text("utf-8").split("\n")
@@ -177,6 +194,14 @@ def _vectors(step: Any, x: Spec, record: Record) -> Any:
     return table.get_vecs_by_tokens([word.replace(". .", "._.") for word in words]).numpy()
 
 
+def _ngrams(step: Any, x: Spec, record: Record) -> Any:
+    from torchtext.data.utils import ngrams_iterator
+
+    if step.joint != " ":
+        return None
+    return [run for run in ngrams_iterator(record.value, step.most) if run.count(" ") + 1 >= step.least]
+
+
 ORACLES: dict[str, Oracle | NoOracle] = {
     "text.clean": Oracle("unicodedata", _clean, SAME),
     "text.basic_english": Oracle("torchtext", _basic_english, SAME),
@@ -189,10 +214,12 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "text.truncate": Oracle("torchtext", _truncate, SAME),
     "text.pad": Oracle("torchtext", _pad, SAME),
     "text.pair": Oracle("tokenizers", _pair, SAME),
-    "text.vectors": Oracle("torchtext", _vectors, SAME),
+    "text.vectors": Oracle("torchtext", _vectors, Identical("numbers are looked up, never computed")),
     "text.clip_bpe": Oracle("tokenizers", _clip_bpe, SAME),
     "text.whitespace": Oracle("str.split", lambda step, x, record: record.value.split(), SAME),
     "text.regex": Oracle("re", _regex, SAME),
     "text.characters": Oracle("code points", _characters, SAME),
+    "text.ngrams": Oracle("torchtext", _ngrams, SAME),
+    "text.utf8": Oracle("str.encode", lambda step, x, record: [step.first + b for b in record.value.encode()], SAME),
     "text.code_points": Oracle("ord", lambda step, x, record: list(map(ord, record.value)), SAME),
 }

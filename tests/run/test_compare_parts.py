@@ -20,12 +20,14 @@ from pipelines.plan import compile_plan
 from pipelines.report._compare_advice import Advice, Side, advise
 from pipelines.report._compare_judge import FieldDrift, Judge
 from pipelines.report._compare_wire import put, read, spread, spread_batches, take, write
-from pipelines.report._compare_worker import HOST, _leans
+from pipelines.report._compare_worker import HOST, IN_PYTHON, _leans
 from pipelines.report.compare import Comparison
 from pipelines.spec import BYTES, FRAMEWORKS, TEXT, Axis, Spec
 from pipelines.step import Close, absolute_gaps, difference
 from pipelines.text import _library
 from pipelines.text.basic_english import BasicEnglish
+from pipelines.text.bpe import Bpe
+from pipelines.text.whitespace import Whitespace
 
 NUMBERS = Spec("float32", (Axis("time"),), "volt")
 TOKENS = Spec("text", (Axis("token"),))
@@ -269,7 +271,10 @@ def test_steps_on_finished_batches() -> None:
 
 SIDE = Side("torch", {"torch": "2"}, "cpu", 1.0, 1.0, 1.0, (100.0, 110.0, 90.0), 500.0)
 LEANS = (
-    {"field": "ids", "step": "text.pad", "number": 1, "frameworks": ["tensorflow"], "uses": "tensorflow", "why": "x"},
+    {"field": "ids", "step": "text.pad", "number": 1, "frameworks": ["tensorflow"], "uses": "tensorflow", "why": "x"}
+    | {"kind": "library"},
+    {"field": "ids", "step": "text.bpe", "number": 0, "frameworks": ["tensorflow"], "uses": "Python", "why": "x"}
+    | {"kind": "host"},
 )
 
 
@@ -288,6 +293,10 @@ def sides(**changes: Any) -> dict[str, Side]:
             "tensorflow",
             ["torch has its first batch 8.0 s sooner", "torch takes 400 MiB less memory"],
         ),
+        ({"rates": (111.0, 110.5, 118.0)}, "tensorflow", ["tensorflow delivers 1.1 times"]),
+        ({"rates": (89.0, 89.5, 60.0, 89.9, 89.8)}, "torch", ["torch delivers 1.1 times"]),
+        ({"rates": (101.0,), "import_seconds": 9.0}, "torch", ["no difference in speed", "8.0 s sooner"]),
+        ({"rates": (101.0,), "import_seconds": 9.0, "peak_memory_mib": 100.0}, None, ["sooner", "400 MiB less"]),
     ],
 )
 def test_the_recommendation_and_its_reason(changes: dict[str, Any], framework: str | None, words: list[str]) -> None:
@@ -304,16 +313,38 @@ def test_parity_comes_before_speed_and_fallbacks_are_told() -> None:
     assert found.framework is None
     assert found.reason.startswith("none while parity fails (2 faults): settle that first. As to speed, torch delivers")
     assert "on tensorflow, text.pad cannot use the framework's own library here" in found.reason
+    near = {"torch": replace(SIDE, rates=(104.0, 103.0)), "tensorflow": sides(rates=(100.0, 99.0))["tensorflow"]}
+    assert advise(near, (), 0).reason.startswith("torch delivers 4.0% more records a second than tensorflow (103 to")
 
 
 def test_what_a_step_leans_on_is_told_by_binding_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _leans(BasicEnglish(), "torch", (TEXT,)) == []
     monkeypatch.setattr(_library, "why_not", lambda library: "OSError: too old")
     (one,) = _leans(BasicEnglish(), "torch", (TEXT,))
-    assert one == {"uses": "tokenizers instead of torchtext", "why": "OSError: too old"}
+    assert one == {"kind": "library", "uses": "tokenizers instead of torchtext", "why": "OSError: too old"}
     assert _library.usable("torchtext") is False, "outside, nothing is collected"
     index = compile_plan(fake_config("torch", fields=FIELDS))[0].fields[3].nodes[0]
     assert [one["uses"] for one in _leans(index.step, "torch", index.takes)] == [HOST]
+    bpe = Bpe(**Bpe.examples[0].params)
+    assert _leans(bpe, "torch", (TEXT,))[1:] == []
+    assert [one["uses"] for one in _leans(bpe, "tensorflow", (TEXT,))] == [IN_PYTHON]
+    assert _leans(Whitespace(), "tensorflow", (TEXT,)) == []
+
+
+WAITS = "import sys, time; from pipelines.report import _compare_worker as w; w.Worker = lambda _: time.sleep(600); "
+
+
+def test_a_worker_ends_at_once_with_its_driver_and_takes_the_folder_along(tmp_path: Path) -> None:
+    folder = tmp_path / "values"
+    folder.mkdir()
+    (folder / "torch.npz").write_bytes(b"1")
+    command = [sys.executable, "-c", WAITS + "w.main(sys.argv[1])", str(folder)]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert worker.stdin is not None
+    worker.stdin.write('{"do": "load"}\n')  # it is at work when the driver goes
+    worker.stdin.close()
+    assert worker.wait(60) == 0
+    assert not folder.exists()
 
 
 def test_the_result_as_json_and_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import pipelines
+from pipelines.errors import UserError
 from pipelines.run import run
 from pipelines.samples import make_samples
 
@@ -112,6 +116,54 @@ def test_two_ranks_see_every_record_once(job: Path) -> None:
     (rows,) = (int(number) for number in re.findall(r"(\d+) records", printed))  # of the first rank
     records = len(pipelines.load(job / "config.yaml", device="cpu").source)
     assert rows in (records // 2, -(-records // 2))
+
+
+def script(name: str) -> Any:
+    """A script as a module."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_a_keras_checkpoint_holds_model_optimizer_and_place(tmp_path: Path) -> None:
+    import keras
+
+    keras_script = script("train_keras")
+    rng = np.random.default_rng(0)
+    rows, labels = rng.random((64, 5), np.float32), rng.integers(0, 3, 64)
+
+    def made() -> Any:
+        keras.utils.set_random_seed(0)
+        given = keras.Input((5,))
+        model = keras.Model(given, keras.layers.Dense(3)(given))
+        model.compile(keras.optimizers.AdamW(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    def train(model: Any, *watch: Any) -> Any:
+        model.fit(rows, labels, verbose=0, shuffle=False, callbacks=list(watch))
+        return model
+
+    path = tmp_path / "held.weights.h5"
+    place = types.SimpleNamespace(state=lambda: {"epoch": 3})
+    whole = train(train(made(), keras_script.Checkpoint(place, path)))
+    parts = made()
+    assert keras_script.restore(parts, path) == {"epoch": 3}
+    assert list(tmp_path.iterdir()) == [path]
+    for a, b in zip(whole.get_weights(), train(parts).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["train_torch", "train_keras"])
+def test_a_field_that_is_not_there_is_told_in_a_sentence(job: Path, name: str) -> None:
+    pipe = pipelines.load(job / "config.yaml", framework="torch", device="cpu")
+    assert script(name).features_of(pipe, "label") == ("mel", 4)
+    with pytest.raises(
+        UserError, match=r"expected a field 'digit' \(--label names another\), the config has mel, label"
+    ):
+        script(name).features_of(pipe, "digit")
 
 
 def test_a_wrong_config_is_told_in_a_sentence(job: Path) -> None:

@@ -97,6 +97,22 @@ def test_openais_ranks_are_the_ids(framework: str, data: Path, files: Path, run:
     assert different(texts, found, [by_ranks(ranks, text) for text in texts]) == []
 
 
+def test_special_tokens_are_whole_where_they_are_asked_for(framework: str, files: Path, run: Run) -> None:
+    encoder, merges = gpt2(files)
+    end = "<|endoftext|>"
+    library = ByteLevelBPETokenizer(str(encoder), str(merges))
+    library.add_special_tokens([end])
+    texts = [end, f"a {end} b{end}", "<|endof text|>", f"Größe 世界{end}", "plain < text", ""]
+    found = run(framework, Bpe(encoder=encoder, merges=merges, special=[end]), texts)
+    assert different(texts, found, [e.ids for e in library.encode_batch(texts)]) == []
+    assert found[0] == [50256]
+    clip = files / "clip_encoder.json", files / "clip_vocab.bpe"
+    plain = ClipBpe(encoder=clip[0], merges=clip[1], special=[])
+    assert 49407 not in run(framework, plain, [f"a {end}"])[0]
+    with pytest.raises(SpecError, match=r"'<\|end\|>' is not in .*encoder\.json"):
+        Bpe(encoder=encoder, merges=merges, special=["<|end|>"]).out_spec(TEXT)
+
+
 def test_files_without_header_or_last_line_feed(framework: str, run: Run, tmp_path: Path) -> None:
     lines = Path(EXAMPLE["merges"]).read_text(encoding="utf-8").splitlines()
     bare = tmp_path / "merges.txt"

@@ -19,7 +19,8 @@ from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT
 from pipelines.step import Step
 from pipelines.text import Characters, CodePoints, Regex, Whitespace, _library
-from pipelines.text._characters import WHITESPACE, settled
+from pipelines.text import regex as regex_module
+from pipelines.text._characters import WHITESPACE, settled, tabled
 from pipelines.text.whitespace import BLANKS
 
 # patterns that mean the same in `re` with its ASCII flag, where no text has other characters
@@ -141,14 +142,47 @@ def test_every_copy_of_re2_gives_the_same(
     udhr: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    every = sorted(settled() | set(WHITESPACE))
-    texts = ["".join(every), *naughty[::16], *udhr[::160], *HARD[::9], "a\x01b", "\x01\ue000\0"]
+    texts = ["".join(sorted(tabled())), *naughty[::16], *udhr[::160], *HARD[::9], "a\x01b", "\x01\ue000\0"]
     step = Regex(pattern=pattern, mode=mode)
     expected = [step._any_text(text) for text in texts]
     assert different(texts, run(framework, step, texts), expected) == []
     monkeypatch.setattr(_library, "why_not", no_library)
     plain = [text for text in texts[::10] if text]
     assert run("torch", step, plain) == [step._any_text(text) for text in plain]
+
+
+# all classes of RE2 that characters can be in, but scripts that have come since
+CLASSES = (
+    "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf "
+    "Arabic Armenian Bengali Bopomofo Braille Buhid Canadian_Aboriginal Cherokee Common Cyrillic Devanagari "
+    "Ethiopic Georgian Greek Gujarati Gurmukhi Han Hangul Hanunoo Hebrew Hiragana Inherited Kannada Katakana "
+    "Khmer Lao Latin Malayalam Mongolian Myanmar Ogham Oriya Runic Sinhala Syriac Tagalog Tagbanwa Tamil "
+    "Telugu Thaana Thai Tibetan Yi"
+)
+
+
+def test_every_copy_of_re2_has_the_same_tables_for_these_characters(framework: str) -> None:
+    every = "".join(sorted(tabled()))
+    assert len(every) > 49_000
+    assert set("각नमस्ते\U0001f680\u200d\u200c\t") <= tabled()
+    assert not tabled() & set("\0\1\x0b\u0378\u08c8\ue000\ud800")
+    for name in CLASSES.split():
+        step = Regex(pattern=rf"\p{{{name}}}+")  # runs of them, which are few
+        assert bound(framework, step)(every) == step._any_text(every), name
+
+
+def test_texts_that_pyarrow_must_cut_are_handed_to_it_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the pattern anew for each call: 6 ms with such classes."""
+    step, calls = Regex(pattern=r"\p{L}+|\p{N}+"), []
+    replace = regex_module._replace
+    monkeypatch.setattr(regex_module, "_replace", lambda texts, *rest: calls.append(texts) or replace(texts, *rest))
+    one, rows = step.bind("torch", TEXT), step.bind_rows("torch", TEXT)
+    assert one("각 नमस्ते 1 \U0001f680") == ["각", "नमस", "त", "1"]
+    assert calls == []
+    texts = ["a\u08c8 1", "안녕", "", "\u08c8\1b", "a\u08c8 1"]
+    assert rows is not None
+    assert rows(texts) == [["a\u08c8", "1"], ["안녕"], [], ["\u08c8", "b"], ["a\u08c8", "1"]] == list(map(one, texts))
+    assert calls[0] == [texts[0], texts[3], texts[4]]
 
 
 def test_a_pattern_that_backtracks_for_ever_elsewhere_takes_no_time(framework: str, run: Run) -> None:

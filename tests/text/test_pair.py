@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from text.texts import different
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer, models, pre_tokenizers, processors
 
 import pipelines
 from pipelines.errors import ConfigError, SpecError
@@ -89,6 +89,20 @@ def test_tokens_and_leading_axes(framework: str) -> None:
     assert found.tolist() == [[1, 5, 2, 9, 9, 2], [1, 7, 2, 8, 8, 2]]
     step = Pair(length=6, begin=1, separator=2, gives="segments")
     assert call(framework, step, [[5, 6], [7, 8]], [[9, 9], [8, 8]], spec=spec).tolist() == [[0, 0, 0, 1, 1, 1]] * 2
+
+
+def test_robertas_pairs_are_those_of_its_own_processing(framework: str) -> None:
+    words = ["<s>", "<pad>", "</s>", "<unk>", *(f"w{i}" for i in range(96))]
+    library = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    library.enable_truncation(11, strategy="longest_first")
+    step = Pair(length=11, begin=0, separator=2, between=2)
+    for n, m in product((0, 1, 4, 9), repeat=2):
+        a, b = [*range(4, 4 + n)], [*range(40, 40 + m)]
+        expected = library.encode(*(" ".join(words[i] for i in part) for part in (a, b))).ids
+        assert call(framework, step, np.array(a, np.int64), np.array(b, np.int64)).tolist() == expected
+        assert step.out_spec(ids(99, n), ids(99, m)).shape == (len(expected),)
 
 
 def test_what_cannot_be_joined_is_refused() -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from text.texts import TEXT_OPS, Run
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer, models, pre_tokenizers
 
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
-from pipelines.spec import TEXT, Spec
+from pipelines.spec import TEXT, Axis, Spec
 from pipelines.step import Step
 from pipelines.text import AddTokens, Pad, Truncate, Wordpiece
-from pipelines.text._seams import TOKENS, ids
+from pipelines.text._seams import EXAMPLES, TOKENS, ids
 
 IDS = ids(1000)
 SEQUENCES = st.lists(st.integers(0, 999), max_size=12)
@@ -91,6 +93,51 @@ def test_tokens(framework: str) -> None:
         assert apply(framework, Pad(length=4), words, TOKENS) == [*words, *["<pad>"] * (4 - len(words))]
 
 
+def test_at_the_other_end_and_as_a_mask(framework: str) -> None:
+    """As generation takes its prompts: the last tokens, padding before them, and the mask that tokenizers gives."""
+    oracle = Tokenizer(models.WordLevel({f"w{i}": i for i in range(1000)}, unk_token="w0"))
+    oracle.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    oracle.enable_truncation(4, direction="left")
+    oracle.enable_padding(length=6, pad_id=7, direction="left")
+    cut = Truncate(length=4, side="left")
+    for sequence in ([], [5], [5, 6, 7, 8], [5, 6, 7, 8, 9, 10, 11]):
+        expected = oracle.encode(" ".join(f"w{i}" for i in sequence))
+        kept = apply(framework, cut, np.array(sequence, np.int64))
+        assert apply(framework, Pad(length=6, value=7, side="left"), kept).tolist() == expected.ids
+        assert apply(framework, Pad(length=6, side="left", gives="mask"), kept).tolist() == expected.attention_mask
+        words = [str(i) for i in kept]
+        assert (
+            apply(framework, Pad(length=6, side="left", gives="mask"), words, TOKENS).tolist()
+            == expected.attention_mask
+        )
+        shown = apply(framework, Pad(length=6, side="left"), words, TOKENS)
+        assert shown == [*["<pad>"] * (6 - len(words)), *words]
+    assert Pad(length=6, gives="mask").out_spec(TOKENS) == Spec("int64", (Axis("token", 6),), "mask", (0, 1))
+
+
+def test_a_token_is_named_in_whatever_file_the_tokenizer_has(framework: str) -> None:
+    files = {
+        "</s>": EXAMPLES / "sentencepiece.model",
+        "toile": EXAMPLES / "encoder.json",
+        "[SEP]": EXAMPLES / "wordpiece.txt",
+    }
+    model = sentencepiece.SentencePieceProcessor(model_file=str(files["</s>"]))
+    wanted = {
+        "</s>": model.piece_to_id("</s>"),
+        "toile": json.loads(files["toile"].read_text())["toile"],
+        "[SEP]": files["[SEP]"].read_text().split("\n").index("[SEP]"),
+    }
+    for name, path in files.items():
+        found = apply(framework, AddTokens(end=name, vocabulary=path), np.array([1], np.int64))
+        assert found.tolist() == [1, wanted[name]]
+        assert (
+            apply(framework, Pad(length=2, value=name, vocabulary=path), np.zeros(0, np.int64)).tolist()
+            == [wanted[name]] * 2
+        )
+        with pytest.raises(SpecError, match=f"'no such' is not in .*{path.name}"):
+            Pad(length=2, value="no such", vocabulary=path).out_spec(IDS)
+
+
 def test_batches_of_fixed_length(framework: str) -> None:
     batch = np.arange(24, dtype=np.int64).reshape(2, 3, 4)
     expected = {
@@ -114,9 +161,9 @@ def test_a_longer_sequence_is_not_padded(framework: str) -> None:
     ("step", "spec", "message"),
     [
         (Pad(length=3), ids(9, 4), "length=3 must be >= 4"),
-        (Pad(length=3, value="x"), IDS, "value='x' cannot stand"),
-        (Pad(length=3, value=0), TOKENS, "value=0 cannot stand"),
-        (Pad(length=3, value=1000), IDS, "value=1000 is not an id"),
+        (Pad(length=3, value="x"), IDS, "got the token 'x'; name its vocabulary"),
+        (Pad(length=3, value=0), TOKENS, "the id 0 cannot be added"),
+        (Pad(length=3, value=1000), IDS, "the id 1000 cannot be added"),
         (AddTokens(begin=1000), IDS, "the id 1000 cannot be added"),
         (AddTokens(end=1), TOKENS, "the id 1 cannot be added"),
         (AddTokens(end="[SEP]"), IDS, "name its vocabulary"),

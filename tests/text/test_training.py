@@ -20,8 +20,8 @@ import pipelines
 from pipelines.config import read_config
 from pipelines.errors import ConfigError, SpecError, UserError
 from pipelines.fit import fit
+from pipelines.fitted import Fitted
 from pipelines.spec import TEXT
-from pipelines.step import Fitted
 from pipelines.text import Bpe, Sentencepiece, Wordpiece
 
 HARD = ["a\tb\0c", "", "x" * 9000 + " end", "Größe 世界 \u2585 \U0001f680", "[CLS] <|endoftext|>"]
@@ -177,7 +177,7 @@ def test_half_a_pair_of_files_is_not_fitted(tmp_path: Path) -> None:
     assert step.is_fitted()
     (tmp_path / "vocab.bpe").unlink()
     assert not step.is_fitted()
-    with pytest.raises(SpecError, match=r"there is no .*vocab\.bpe yet; make it with: pipelines fit"):
+    with pytest.raises(SpecError, match=r"there is no file .*vocab\.bpe yet; make it with: pipelines fit"):
         step.out_spec(TEXT)
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from text.texts import Run, no_library
 
 from pipelines.errors import OutputError, SpecError, UserError
-from pipelines.step import Fitted
+from pipelines.fitted import Fitted
 from pipelines.text import BasicEnglish, Vocab, _library
 from pipelines.text._seams import TOKENS
 

@@ -88,6 +88,21 @@ def test_another_unknown_token(framework: str, run: Run, tmp_path: Path) -> None
     assert found[0] == [3, 4, 0]
 
 
+def test_which_tokens_are_never_split(framework: str, run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.txt"
+    path.write_text("\n".join(["[UNK]", "[CLS]", "[ENT]", *"[]abc", "##l", "##s", "cl", "en", "ent", "see"]), "utf-8")
+    words = path.read_text("utf-8").split("\n")
+    for special, expected in {
+        None: ["[CLS]", "see", "[", "ent", "]", "a"],  # the five of BERT
+        ("[ENT]",): ["[", "cl", "##s", "]", "see", "[ENT]", "a"],
+        (): ["[", "cl", "##s", "]", "see", "[", "ent", "]", "a"],
+    }.items():
+        (found,) = run(framework, Wordpiece(vocabulary=path, special=special), ["[CLS] see[ENT] A"])
+        assert [words[i] for i in found] == expected
+    with pytest.raises(SpecError, match=r"'\[ENTS\]' is not in .*; did you mean '\[ENT\]'"):
+        Wordpiece(vocabulary=path, special=["[ENTS]"]).out_spec(TEXT)
+
+
 def test_the_spec_says_how_many_ids_there_are(files: Path) -> None:
     spec = Wordpiece(vocabulary=files / "bert_base_uncased_vocab.txt").out_spec(TEXT)
     assert (spec.dtype, spec.names, spec.range) == ("int64", ("token",), (0, 30521))
