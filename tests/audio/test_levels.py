@@ -218,9 +218,20 @@ def test_trim_takes_quiet_recordings_as_it_takes_loud_ones(framework: str, run: 
     assert len(effects.trim(sound / 1024, top_db=60, frame_length=512, hop_length=128)[0]) == len(sound)
 
 
+def test_trim_hears_what_is_quiet_after_what_is_loud(run: Any, rng: np.random.Generator) -> None:
+    """-114 dB below the loud part: a running sum of squares would not move any more."""
+    loud, quiet = rng.uniform(-1, 1, 2_000_000), rng.uniform(-1, 1, 20_000) * 2e-6
+    sound = np.concatenate([loud, quiet, np.zeros(9000)]).astype(np.float32)
+    found = run(TrimSilence(floor_db=-120), MONO, sound, "torch")
+    assert 0 <= len(found) - 2_020_000 <= 2048
+
+
 def test_silence_fails(framework: str, run: Any, errors: Any) -> None:
     with pytest.raises(errors, match="silent"):
         run(TrimSilence(), MONO, np.zeros(5000, np.float32), framework)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(errors, match="expected finite samples"):
+            run(TrimSilence(), MONO, np.array([0.5, wrong, 0.5], np.float32), framework)
     found, rate = run(TrimSilence(), waveform(PER_RECORD), np.ones(5000, np.float32), framework, 8000)
     assert (found.shape, rate) == ((5000,), 8000)
 
