@@ -12,7 +12,8 @@ import scipy.signal
 import soundfile
 from pydantic import ValidationError
 
-from pipelines.audio import Gain, Noise, PitchShift, Reverb, Shift, SpecAugment, TimeStretch
+from pipelines.audio import Gain, Noise, PitchShift, Reverb, Shift, SpecAugment, TimeStretch, _sounds
+from pipelines.audio.noise import mono
 from pipelines.draw import normals
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
@@ -98,8 +99,71 @@ def test_noise_from_a_folder_is_repeated_and_brought_to_the_rate(framework: str,
     np.testing.assert_allclose(np.corrcoef(np.roll(found[:2400], 1200), theirs)[0, 1], 1, atol=2e-2)  # other filters
 
 
+def test_a_long_noise_is_never_spliced(framework: str, tmp_path: Path) -> None:
+    """Of a sound that is long enough the part is whole, and each part comes with the same chance."""
+    ramp = np.stack([np.arange(1, 101), np.arange(1, 101)], 1) / 200  # two channels that are alike
+    soundfile.write(tmp_path / "ramp.wav", ramp, 16000, subtype="FLOAT")
+    step, wave = Noise(folder=tmp_path, snr_db=0), np.full(60, 0.25, np.float32)
+    firsts = []
+    for where in (0.0, 0.25, 0.5, 1 - 2.0**-32):
+        noise = drawn(step, wave, (0, 0, 0, where), framework).astype(np.float64) - wave
+        steps = np.diff(noise)
+        np.testing.assert_allclose(steps, steps.mean(), rtol=1e-3)  # float32 differences of 1/100 of the sum
+        firsts.append(round(noise[0] / steps.mean()) - 1)
+    assert firsts == [0, 10, 20, 40]
+
+
+def test_many_sounds_are_read_when_they_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(4000, (number + 1) / 10), 16000, subtype="FLOAT")
+    (tmp_path / "6.wav").write_bytes((tmp_path / "5.wav").read_bytes()[:3000] + b"\xff" * 4000)  # NaN in the middle
+    monkeypatch.setattr(_sounds, "_KEPT", _sounds._Kept())
+    with pytest.raises(SpecError, match=r"6\.wav cannot be used: .*not finite"):
+        _sounds.Sounds(tmp_path, 16000, "noise", mono)  # all have room: what is wrong is told at once
+    monkeypatch.setattr(_sounds, "_KEPT", kept := _sounds._Kept())
+    monkeypatch.setattr(_sounds, "MOST_KEPT", 40_000)  # two of these
+    held = _sounds.Sounds(tmp_path, 16000, "noise", mono)
+    assert not kept._held
+    for _ in range(2):
+        levels = [float(held.drawn((number + 0.5) / 7)[0]) for number in range(6)]
+        np.testing.assert_allclose(levels, np.arange(1, 7) / 10, rtol=1e-6)
+        assert kept._bytes == sum(sound.nbytes for sound in kept._held.values()) <= 40_000
+    assert held.drawn(0.75) is held.drawn(0.8)  # it was kept
+    with pytest.raises(SpecError, match=r"6\.wav cannot be used"):
+        held.drawn(0.99)
+    soundfile.write(tmp_path / "0.wav", np.full(4001, 0.9), 16000)
+    assert len(_sounds.Sounds(tmp_path, 16000, "noise", mono).drawn(0)) == 4001  # a file that changed is another
+
+
+def test_no_noise_leaves_the_record_as_it_is(framework: str) -> None:
+    wave = np.array([0.1, np.nan, np.inf], np.float32)
+    found = drawn(Noise(probability=0.5), wave, (0.5, 0.5, 0.1, 0.2), framework)
+    np.testing.assert_array_equal(found, wave)
+
+
 def test_silence_gets_no_noise(framework: str) -> None:
     assert not drawn(Noise(), np.zeros(50, np.float32), (0, 0.5, 0.1, 0.2), framework).any()
+
+
+def test_responses_of_differing_lengths_and_channels(framework: str, sound: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rooms = [rng.normal(size=(n, 2)) * np.exp(-np.arange(n) / 50)[:, None] / 9 for n in (700, 90)]
+    for number, room in enumerate(rooms):
+        soundfile.write(tmp_path / f"{number}.wav", room, 16000, subtype="FLOAT")
+    draws = np.array([[0.1, 0.2], [0.9, 0.2], [0.3, 0.7]])
+    step = Reverb(responses=tmp_path, probability=0.5)
+    waves = np.stack([sound[:3000], sound[3000:6000], sound[5001:]])
+    found = drawn(step, waves, draws, framework)
+    for wave, got, room in zip(waves, found, (rooms[0], None, rooms[1]), strict=True):
+        if room is None:
+            np.testing.assert_array_equal(got, wave)
+            continue
+        first = room[np.abs(room[:, 0]).argmax() :, 0]
+        expected = scipy.signal.fftconvolve(wave.astype(np.float64), first / np.linalg.norm(first))[: len(wave)]
+        np.testing.assert_allclose(got, expected, atol=2e-7)  # the file holds float32, and so does the result
+    soundfile.write(tmp_path / "2.wav", np.zeros(50), 16000)
+    with pytest.raises(SpecError, match=r"2\.wav cannot be used: its first channel is silent"):
+        step.bind(framework, MONO)
 
 
 def test_reverb_is_a_convolution(framework: str, sound: Any) -> None:

@@ -180,8 +180,7 @@ def _pre_emphasis(step: Any, x: Spec, record: Record) -> Any:
 def _reverb(step: Any, x: Spec, record: Record) -> Any:
     if not _is_chosen(step, record):
         return record.value
-    responses = step.table(int(x.rate_hz))  # type: ignore[arg-type]  # how a file becomes a response: test_chance.py
-    response = responses[int(record.draw[1] * len(responses))]  # type: ignore[index]
+    response = step.responses_at(int(x.rate_hz))(record.draw)  # type: ignore[arg-type]  # of a file: test_chance.py
     rows = np.atleast_2d(record.value.astype(np.float64))
     made = scipy.signal.fftconvolve(rows, response[None], axes=-1)[..., : rows.shape[-1]]
     return made.reshape(record.value.shape)
