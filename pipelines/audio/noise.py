@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import model_validator
 
 from pipelines.audio import _sounds
-from pipelines.audio._chance import Amount, Probability, drawn
+from pipelines.audio._chance import Amount, Probability, drawn, need_within
 from pipelines.draw import normals
 from pipelines.spec import Spec, waveform
 from pipelines.step import Close, ConfigPath, Example, Kernel, Step
@@ -45,6 +46,11 @@ class Noise(Step):
         Example(waveform(8000), {"folder": _FOLDER, "snr_db": [-5, 5]}),
         Example(waveform(None), {"snr_db": 0}, lambda rng: [np.zeros(9, np.float32), np.ones(5, np.float32)]),
     )
+
+    @model_validator(mode="after")
+    def _sound(self) -> Noise:
+        need_within("snr_db", self.snr_db, -120, 120)
+        return self
 
     def variates(self) -> int:
         return 4  # whether, how far below, and the key: of white noise, or a sound and a place in it

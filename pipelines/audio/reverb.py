@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.audio import _sounds
-from pipelines.audio._chance import Probability
+from pipelines.audio._chance import Probability, always_tensorflow, always_torch, is_chance
 from pipelines.spec import Spec, waveform
 from pipelines.step import Close, ConfigPath, Example, Kernel, Step
 
@@ -28,7 +28,8 @@ class Reverb(Step):
 
     `responses` is a sound file, or a folder of which one is drawn for each record, each as likely as any other; its
     first channel is taken, brought to the rate, from its largest sample on, so that the sound is not delayed, and
-    scaled to an energy of 1. `probability` is the share of records that are changed; serving changes none.
+    scaled to an energy of 1. `probability` is the share of records that are changed; when serving, only a file
+    with a probability of 1 does anything.
     Source: torchaudio.functional.fftconvolve and tf.signal.rfft, in float64; equals scipy.signal.fftconvolve.
     """
 
@@ -40,10 +41,11 @@ class Reverb(Step):
     examples = (
         Example(waveform(8000), {"responses": _FOLDER}),
         Example(waveform(8000, channels=2, time=333), {"responses": _FOLDER, "probability": 0.5}),
+        Example(waveform(16000, channels=2), {"responses": f"{_FOLDER}/room.wav"}),
     )
 
     def variates(self) -> int:
-        return 2
+        return 2 if is_chance(self.probability) or self.responses.is_dir() else 0
 
     def files(self) -> tuple[Path, ...]:
         return _sounds.sound_files(self.responses)
@@ -79,11 +81,12 @@ class Reverb(Step):
             if not wave.numel():
                 return wave.clone()
             row = torch.from_numpy(responses(draw.numpy())).reshape(*draw.shape[:-1], *ones, -1).to(wave.device)
+            row = row.reshape((1,) * (wave.ndim - row.ndim) + row.shape)
             made = fftconvolve(wave.double(), row)[..., : wave.shape[-1]].float()
             chosen = (draw[..., 0] < self.probability).to(wave.device).reshape(*draw.shape[:-1], *ones, 1)
             return torch.where(chosen, made, wave)
 
-        return kernel
+        return kernel if self.variates() else always_torch(kernel)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
@@ -101,7 +104,7 @@ class Reverb(Step):
             chosen = tf.reshape(draw[..., 0] < self.probability, tf.concat([tf.shape(draw)[:-1], [*ones, 1]], 0))
             return tf.ensure_shape(tf.where(chosen, made, wave), wave.shape)
 
-        return kernel
+        return kernel if self.variates() else always_tensorflow(kernel)
 
 
 def response(sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
