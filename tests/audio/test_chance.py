@@ -202,13 +202,19 @@ def test_reverb_is_a_convolution(framework: str, sound: Any) -> None:
 def test_spec_augment_masks(framework: str, rng: np.random.Generator) -> None:
     levels = rng.normal(size=(40, 90)).astype(np.float32)
     step = SpecAugment(frequency_masks=1, frequency_width=9, time_masks=1, time_width=50, time_share=0.1, value=-7)
-    draw = np.zeros(40)
-    draw[:4] = 0.55, 0.5, 0.99, 0.25  # floor(5.5) bands from floor(0.5 * 36); floor(9.9) frames from floor(0.25 * 82)
+    draw = np.zeros(41)
+    draw[1:5] = 0.55, 0.5, 0.99, 0.25  # floor(5.5) bands from floor(0.5 * 36); floor(9.9) frames from floor(0.25 * 82)
     expected = levels.copy()
     expected[18:23] = -7
     expected[:, 20:29] = -7
     np.testing.assert_array_equal(drawn(step, levels, draw, framework, LEVELS), expected)
     np.testing.assert_array_equal(drawn(SpecAugment(), levels, SpecAugment.serving, framework, LEVELS), levels)
+    rare = step.model_copy(update={"probability": 0.25})
+    for chance, masks in ((0.2499, True), (0.25, False)):
+        draw[0] = chance
+        found = drawn(rare, levels, draw, framework, LEVELS)
+        np.testing.assert_array_equal(found, expected if masks else levels)
+    draw[0] = 0
     mean = drawn(step.model_copy(update={"value": "mean"}), levels, draw, framework, LEVELS)
     np.testing.assert_allclose(mean[20], levels.astype(np.float64).mean(), atol=1e-7)
 
@@ -218,7 +224,7 @@ def test_spec_augment_places_are_even(rng: np.random.Generator) -> None:
     step = SpecAugment(frequency_masks=1, frequency_width=9, time_masks=0, value=9)
     widths = []
     for u in np.arange(10) / 10 + 0.05:
-        found = drawn(step, np.zeros((40, 3), np.float32), [u, 0.3, *[0] * 38], "torch", LEVELS)
+        found = drawn(step, np.zeros((40, 3), np.float32), [0, u, 0.3, *[0] * 38], "torch", LEVELS)
         widths.append(int((found[:, 0] == 9).sum()))
     assert widths == list(range(10))
 

@@ -202,6 +202,23 @@ def _shift(step: Any, x: Spec, record: Record) -> Any:
     return made
 
 
+def _spec_augment(step: Any, x: Spec, record: Record) -> Any:
+    """Masks as slices, one after the other, as mask_along_axis lays them, which draws inside."""
+    made, (chance, *rest) = record.value.astype(np.float64), _draw(record)
+    value = made.mean() if step.value == "mean" else step.value
+    for number in range((step.frequency_masks + step.time_masks) * bool(chance < step.probability)):
+        u, v = rest[2 * number : 2 * number + 2]
+        along = np.swapaxes(made, -1, -2) if number < step.frequency_masks else made
+        size = along.shape[-1]
+        most = (
+            step.frequency_width if number < step.frequency_masks else min(step.time_width, int(size * step.time_share))
+        )
+        width = int(u * (min(most, size) + 1))
+        first = int(v * (size - width + 1))
+        along[..., first : first + width] = value
+    return made
+
+
 def _stretched(sound: Any, rate: float, step: Any) -> Any:
     """librosa's phase vocoder in float64; its own time_stretch is the same, with another length of the last frames."""
     if sound.shape[-1] < 1 or round(sound.shape[-1] / rate) < 1:
@@ -264,7 +281,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "audio.pre_emphasis": Oracle("scipy, float64", _pre_emphasis, Close(of_peak=1.2e-7, why="two float32 operations")),
     "audio.reverb": Oracle("scipy, float64", _reverb, ONCE),
     "audio.shift": Oracle("numpy.roll", _shift, Identical("samples are moved")),
-    "audio.spec_augment": NoOracle("no library draws so; tests/audio/test_chance.py computes masks by hand"),
+    "audio.spec_augment": Oracle("NumPy, float64", _spec_augment, Close(of_peak=1.2e-7, why="a mean, rounded once")),
     "audio.time_stretch": Oracle("librosa, float64", _time_stretch, ONCE),
     "audio.trim_silence": Oracle("librosa", _trim, Identical("samples are moved")),
     "audio.mfcc": Oracle("scipy, float64", _mfcc, Close(of_peak=1e-6, why="float32 sum over the bands")),
