@@ -82,14 +82,51 @@ def _mel(step: Any, x: Spec, record: Record) -> Any:
     return np.einsum("bk,...kt->...bt", bank, np.abs(_spectrum(step, record)) ** step.power)
 
 
+def _fbank(step: Any, x: Spec, record: Record) -> Any:
+    """torchaudio's port of Kaldi; its filters are of the default type."""
+    import torch
+    from torchaudio.compliance import kaldi
+
+    rows = np.atleast_2d(record.value).astype(np.float64) * step.scale
+    names = {"hann": "hanning", "rect": "rectangular"}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = [
+            kaldi.fbank(
+                torch.from_numpy(row)[None],
+                num_mel_bins=step.bands,
+                frame_length=step.frame_ms,
+                frame_shift=step.hop_ms,
+                low_freq=step.low_hz,
+                high_freq=step.high_hz or 0.0,
+                window_type=names.get(step.window, step.window),
+                preemphasis_coefficient=step.pre_emphasis,
+                remove_dc_offset=step.remove_mean,
+                snip_edges=step.edges == "snip",
+                use_log_fbank=step.log,
+                sample_frequency=float(x.rate_hz),  # type: ignore[arg-type]
+                dither=0.0,
+            )
+            for row in rows
+        ]
+    finally:
+        torch.set_default_dtype(before)
+    found = torch.stack(made).transpose(-1, -2).numpy()
+    return found if record.value.ndim == 2 else found[0]
+
+
 def _decibels(step: Any, x: Spec, record: Record) -> Any:
     level = librosa.power_to_db if step.of == "power" else librosa.amplitude_to_db
-    return level(record.value.astype(np.float64), ref=1.0, amin=step.floor, top_db=step.top_db)
+    ref = np.max if step.reference == "max" else 1.0
+    return level(record.value.astype(np.float64), ref=ref, amin=step.floor, top_db=step.top_db)
 
 
 def _mfcc(step: Any, x: Spec, record: Record) -> Any:
-    cosines = scipy.fft.dct(record.value.astype(np.float64), type=2, norm="ortho", axis=-2)
-    return cosines[..., : step.coefficients, :]
+    cosines = scipy.fft.dct(record.value.astype(np.float64), type=2, norm="ortho", axis=-2)[..., : step.coefficients, :]
+    if step.lifter:
+        cosines *= (1 + step.lifter / 2 * np.sin(np.pi * np.arange(step.coefficients) / step.lifter))[:, None]
+    return cosines
 
 
 def _drawn(amount: Any, variate: float) -> float:
@@ -264,6 +301,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "audio.fit": Oracle("librosa", _fit, Identical("values are moved")),
     "audio.stft": Oracle("librosa, float64", _stft, FFT),
     "audio.mel": Oracle("librosa, float64", _mel, Close(of_peak=2e-6, why="float32 FFT and sums against float64")),
+    "audio.fbank": Oracle("torchaudio, float64", _fbank, ONCE),
     "audio.decibels": Oracle("librosa, float64", _decibels, Close(absolute=3e-5, why="float32 logarithm")),
     "audio.channels": Oracle("librosa", _channels, Close(of_peak=1e-7, why="a mean, rounded once")),
     "audio.delta": Oracle("scipy.ndimage, float64", _delta, Close(of_peak=1e-6, why="float32 sums over the width")),
