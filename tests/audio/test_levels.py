@@ -42,6 +42,21 @@ def test_peak_and_rms(framework: str, run: Any, sound: Any) -> None:
     np.testing.assert_allclose(found[1], found[0] / 4, rtol=3e-7)  # one factor for the record
 
 
+def test_a_record_by_itself_is_sklearns(framework: str, run: Any, rng: np.random.Generator) -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    features = (rng.normal(-60, 3, (5, 77)) * np.arange(5)[:, None]).astype(np.float32)
+    features[2] = -80.3  # as sums of such a number may not be exact, its deviation may not be 0
+    found = run(Normalize(mode="record"), BANDS, features, framework)
+    np.testing.assert_allclose(found, StandardScaler().fit_transform(features.T.astype(np.float64)).T, atol=6e-7)
+    assert not found[[0, 2]].any()
+    assert not run(Normalize(mode="record"), BANDS, features[:, :1], framework).any()
+    assert run(Normalize(mode="record"), BANDS, features[:, :0], framework).shape == (5, 0)
+    stereo = rng.normal(0.1, 0.2, (2, 400)).astype(np.float32)
+    found = run(Normalize(mode="record"), waveform(16000, 2), stereo, framework).astype(np.float64)
+    np.testing.assert_allclose([found.mean(-1), found.std(-1) - 1], 0, atol=1e-7)
+
+
 def test_bands_are_learnt_from_all_frames(framework: str, run: Any, tmp_path: Path, rng: np.random.Generator) -> None:
     values = [(rng.normal(7, 3, (5, n)) * np.arange(5)[:, None]).astype(np.float32) for n in (1, 40, 0, 333)]
     step = Normalize(mode="bands", file=tmp_path / "bands.json")
@@ -242,6 +257,7 @@ def test_silence_fails(framework: str, run: Any, errors: Any) -> None:
         ({"mode": "bands"}, "file: expected with mode: bands"),
         ({"file": "x.json"}, "file: expected with mode: bands"),
         ({"mode": "bands", "file": "x.json", "db": 1}, "db: expected only with"),
+        ({"mode": "record", "db": 1}, "db: expected only with mode: peak or rms, got 'record'"),
     ],
 )
 def test_normalize_faults(params: Any, says: str) -> None:

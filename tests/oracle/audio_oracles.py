@@ -207,6 +207,9 @@ def _normalize(step: Any, x: Spec, record: Record) -> Any:
     if step.mode == "bands":
         held = json.loads(step.file.read_text())
         return (sound - np.array(held["mean"])[:, None]) / np.array(held["deviation"])[:, None]
+    if step.mode == "record":
+        spread = sound.std(-1, keepdims=True)
+        return (sound - sound.mean(-1, keepdims=True)) / np.where(spread > 0, spread, 1)
     if not sound.any():
         return sound
     if step.mode == "peak":
