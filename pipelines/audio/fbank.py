@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from pipelines.audio._checks import at_least_tensorflow, at_least_torch
+from pipelines.audio._spectrogram import cosines
 from pipelines.errors import SpecError
 from pipelines.native import torch_constant
 from pipelines.spec import Axis, Spec, waveform
@@ -112,14 +113,7 @@ class Fbank(Step):
         """float64[frame]: the window, symmetric."""
         size = self.frame(rate_hz)
         turn = 2 * np.pi * np.arange(size) / (size - 1)
-        hann = 0.5 - 0.5 * np.cos(turn)
-        return {
-            "povey": hann**0.85,
-            "hann": hann,
-            "hamming": 0.54 - 0.46 * np.cos(turn),
-            "blackman": 0.42 - 0.5 * np.cos(turn) + 0.08 * np.cos(2 * turn),
-            "rect": np.ones(size),
-        }[self.window]
+        return cosines("hann", turn) ** 0.85 if self.window == "povey" else cosines(self.window, turn)
 
     def _offset(self, rate_hz: int) -> int:
         """Where the first frame begins."""

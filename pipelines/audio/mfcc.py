@@ -59,9 +59,9 @@ class Mfcc(Step):
         turns = np.arange(self.coefficients)[:, None] * (np.arange(bands) + 0.5) / bands
         matrix: npt.NDArray[np.float64] = np.sqrt(2 / bands) * np.cos(np.pi * turns)
         matrix[0] = np.sqrt(1 / bands)
-        if not self.lifter:
-            return matrix
-        return matrix * (1 + self.lifter / 2 * np.sin(np.pi * np.arange(self.coefficients) / self.lifter))[:, None]
+        if self.lifter:
+            matrix *= (1 + self.lifter / 2 * np.sin(np.pi * np.arange(self.coefficients) / self.lifter))[:, None]
+        return matrix
 
     def _constant(self, x: Spec) -> npt.NDArray[np.float32]:
         return self.matrix(x.size("band") or 1).astype(np.float32)
