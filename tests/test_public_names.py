@@ -24,6 +24,7 @@ STEPS = {
         "decode",
         "delta",
         "embed",
+        "fbank",
         "fit",
         "gain",
         "inverse_stft",

@@ -28,10 +28,14 @@ def window(name: Window, length: int, n_fft: int) -> npt.NDArray[np.float64]:
     """float64[n_fft]: a periodic window of `length` samples (scipy.signal.get_window), centred among zeros."""
     if length == 1:
         name = "rect"  # a taper of one sample would be 0
-    turn = 2 * np.pi * np.arange(length) / length
-    values = np.sum([(-1) ** k * a * np.cos(k * turn) for k, a in enumerate(_COSINES[name])], axis=0)
+    values = cosines(name, 2 * np.pi * np.arange(length) / length)
     left = (n_fft - length) // 2
     return np.pad(values, (left, n_fft - length - left))
+
+
+def cosines(name: Window, turn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A window's values where `turn` goes from 0 at its start to 2 pi at its end."""
+    return np.asarray(np.sum([(-1) ** k * a * np.cos(k * turn) for k, a in enumerate(_COSINES[name])], axis=0))
 
 
 class Framed(Step):

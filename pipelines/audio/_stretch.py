@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from pipelines.audio._chance import Probability
+from pipelines.audio._chance import ALWAYS, Amount, Probability, is_chance
 from pipelines.audio._vocoder import stretched
 from pipelines.errors import RecordError
 from pipelines.spec import Spec
@@ -33,20 +33,25 @@ class StretchStep(HostStep):
             raise ValueError(f"hop={self.hop} must be <= {self.n_fft // 2}, half of n_fft")
         return self
 
+    @property
+    @abstractmethod
+    def amount(self) -> Amount:
+        """What is drawn."""
+
     def variates(self) -> int:
-        return 2
+        return 2 if is_chance(self.probability, self.amount) else 0
 
     @abstractmethod
     def changed(self, wave: npt.NDArray[np.float32], variate: float) -> npt.NDArray[np.float32]:
         """The waveform with the amount drawn by a variate in [0, 1)."""
 
-    def stretched(self, wave: npt.NDArray[np.float32], rate: float) -> npt.NDArray[np.float32]:
-        """The waveform `rate` times as fast at the same pitch, computed in float64."""
-        return stretched(wave.astype(np.float64), rate, self.n_fft, self.hop).astype(np.float32)
+    def stretched(self, wave: npt.NDArray[np.float32], rate: float) -> npt.NDArray[np.float64]:
+        """The waveform `rate` times as fast at the same pitch."""
+        return stretched(wave.astype(np.float64), rate, self.n_fft, self.hop)
 
     def bind_numpy(self, x: Spec) -> Kernel:
         def kernel(wave: npt.NDArray[np.float32], *rest: Any) -> Any:
-            *rate_hz, draw = rest
+            *rate_hz, draw = rest if self.variates() else (*rest, ALWAYS)
             chance, level = np.asarray(draw, np.float64).tolist()
             if not wave.shape[-1]:
                 raise RecordError("expected at least 1 sample, got 0")

@@ -22,20 +22,22 @@ def _energies(rng: np.random.Generator) -> list[npt.NDArray[np.float32]]:
 
 
 class Decibels(Step):
-    """Powers or magnitudes as levels in decibels, relative to 1.
+    """Powers or magnitudes as levels in decibels, relative to 1 or to the largest of the record.
 
     Takes  float32[...]   power or magnitude, at least 0
-    Gives  float32[...]   dB; power: 10 log10 max(x, floor); magnitude: 20 log10 max(x, floor)
+    Gives  float32[...]   dB; power: 10 log10 max(x, floor); magnitude: 20 log10 max(x, floor); with reference="max"
+                          less the largest of these in the record (of each one in a batch), so that its peak is at 0
 
     `floor` is in the input's own unit, at least 1e-37: float32 flushes what is much smaller to 0. `top_db` then
-    lifts everything to at most that much below the largest level of the record (of each one in a batch).
+    lifts everything to at most that much below the largest level of the record.
     Fails for a record without values.
     Source: torchaudio.functional.amplitude_to_DB, asked for no top_db, since it takes the largest level over the
     whole batch; tf.math.log, since tfio.audio.dbscale squares its input and does likewise;
-    equals librosa.power_to_db(ref=1, amin=floor).
+    equals librosa.power_to_db(amin=floor) with ref=1 or np.max.
     """
 
     of: Literal["power", "magnitude"] = "power"
+    reference: Literal["one", "max"] = "one"
     floor: Annotated[float, Field(ge=1e-37)] = 1e-10
     top_db: Annotated[float, Field(gt=0)] | None = None
 
@@ -43,6 +45,7 @@ class Decibels(Step):
     examples = (
         Example(_POWER, {}, _energies),
         Example(_POWER, {"floor": 1e-6, "top_db": 80.0}, _energies),
+        Example(_POWER, {"reference": "max", "top_db": 60}, _energies),
         Example(
             _POWER.but(axes=(Axis("channel", 2), Axis("bin", 5), Axis("frame", 9)), unit="magnitude"),
             {"of": "magnitude", "floor": 1e-5, "top_db": 30},
@@ -72,7 +75,7 @@ class Decibels(Step):
             levels: torch.Tensor = amplitude_to_DB(values, self._factor, self.floor, 0.0)
             if self.top_db is not None:
                 levels = torch.maximum(levels, levels.amax(axes, keepdim=True) - self.top_db)
-            return levels
+            return levels - levels.amax(axes, keepdim=True) if self.reference == "max" else levels
 
         return kernel
 
@@ -86,6 +89,6 @@ class Decibels(Step):
             levels = tf.math.log(tf.maximum(after([there], values), self.floor)) * (self._factor / math.log(10))
             if self.top_db is not None:
                 levels = tf.maximum(levels, tf.reduce_max(levels, axes, keepdims=True) - self.top_db)
-            return levels
+            return levels - tf.reduce_max(levels, axes, keepdims=True) if self.reference == "max" else levels
 
         return kernel

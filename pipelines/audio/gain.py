@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from pydantic import model_validator
 
-from pipelines.audio._chance import Amount, Probability, drawn
+from pipelines.audio._chance import Amount, Probability, always_tensorflow, always_torch, drawn, is_chance, need_within
 from pipelines.spec import Spec, waveform
 from pipelines.step import Close, Example, Kernel, Step
 
@@ -18,7 +19,7 @@ class Gain(Step):
     Gives  float32[..., time]   in x 10^(db / 20); with `clip` cut to [-1, 1]
 
     `db` is a number, or [low, high] for one drawn evenly. `probability` is the share of records that are changed;
-    serving changes none.
+    when serving, only a fixed gain with a probability of 1 does anything.
     Source: torchaudio.functional.gain, with a factor for each record of a batch.
     """
 
@@ -32,10 +33,16 @@ class Gain(Step):
         Example(waveform(16000)),
         Example(waveform(8000, channels=2, time=33), {"db": 3, "probability": 0.5}),
         Example(waveform(None), {"db": [0, 20], "clip": True}),
+        Example(waveform(8000, channels=2), {"db": -3}),
     )
 
+    @model_validator(mode="after")
+    def _sound(self) -> Gain:
+        need_within("db", self.db, -120, 120)
+        return self
+
     def variates(self) -> int:
-        return 2
+        return 2 if is_chance(self.probability, self.db) else 0
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("float32",), last=("time",))
@@ -52,7 +59,7 @@ class Gain(Step):
             made = wave * factor.float().reshape(*draw.shape[:-1], *ones).to(wave.device)
             return made.clamp(-1, 1) if self.clip else made
 
-        return kernel
+        return kernel if self.variates() else always_torch(kernel)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
@@ -66,4 +73,4 @@ class Gain(Step):
             made = tf.ensure_shape(wave * shaped, wave.shape)
             return tf.clip_by_value(made, -1, 1) if self.clip else made
 
-        return kernel
+        return kernel if self.variates() else always_tensorflow(kernel)

@@ -21,8 +21,9 @@ class MuLaw(Step):
     Gives  int64[..., time] in [0, classes - 1]: floor((f(x) + 1) / 2 m + 1/2), m = classes - 1 and
            f(x) = sign(x) ln(1 + m |x|) / ln(1 + m); or float32[..., time]: f's inverse of 2 y / m - 1
 
-    Source: ITU-T G.711; torchaudio.functional.mu_law_encoding and mu_law_decoding in float64, since in float32 they put
-    up to one sample in a thousand into the class beside; decoding is a table of `classes` values.
+    Source: the curve that ITU-T G.711 follows by straight pieces; torchaudio.functional.mu_law_encoding and
+    mu_law_decoding in float64, since in float32 they put up to one sample in a thousand into the class beside; decoding
+    is a table of `classes` values.
     """
 
     direction: Literal["encode", "decode"] = "encode"

@@ -19,24 +19,26 @@ from pipelines.spec import Axis, Spec, waveform
 from pipelines.step import Close, ConfigPath, Example, Kernel
 
 _SILENCE = 1e-30  # far above 1e-38, below which values are 0 in TensorFlow but not in torch
+_STILL = 1e-9  # of the mean: a smaller deviation is what rounding leaves of values that are all the same
 _BANDS = str(Path(__file__).parent / "_example" / "bands.json")
 
 
 class Normalize(Fitted):
     """Brings a sound to a peak or a mean power, or each band of features to mean 0 and deviation 1.
 
-    Takes  float32[..., time] for mode="peak" and "rms"; float32[..., band, frame] for "bands"
+    Takes  float32[..., time] for mode="peak" and "rms"; float32[..., band, frame] for "bands"; either for "record"
     Gives  the same axes; peak: in 10^(db / 20) / max |in|; rms: in 10^(db / 20) / sqrt(mean in^2), over all channels of
-           the record, and 0 for silence (max |in| <= 1e-30). bands: (in[b, t] - mean[b]) / deviation[b]
+           the record, and 0 for silence (max |in| <= 1e-30). bands: (in[b, t] - mean[b]) / deviation[b]; record: the
+           same with mean and deviation over the frames of this record, or the samples of each channel of a waveform
 
     `db` is relative to full scale (0 for "peak", -20 for "rms" if left out). "bands" has its numbers in `file` (JSON:
-    mean and deviation, a number for each band), which `pipelines fit` writes from all frames of all records; a band
-    that never changes has a deviation of 1 there.
-    Source: torch.amax, torch.mean and tf.reduce_max, tf.reduce_mean in float64; the numbers of "bands" are those
-    of sklearn.preprocessing.StandardScaler, summed pairwise as in Chan, Golub and LeVeque (1983).
+    mean and deviation, a number for each band), which `pipelines fit` writes from all frames of all records. A band
+    that never changes has a deviation of 1.
+    Source: torch.amax, torch.mean and tf.reduce_max, tf.reduce_mean in float64; the numbers of "bands" and "record" are
+    those of sklearn.preprocessing.StandardScaler, summed pairwise as in Chan, Golub and LeVeque (1983).
     """
 
-    mode: Literal["peak", "rms", "bands"] = "peak"
+    mode: Literal["peak", "rms", "bands", "record"] = "peak"
     db: Annotated[float, Field(le=40)] | None = None
     file: ConfigPath | None = None
 
@@ -47,14 +49,16 @@ class Normalize(Fitted):
         Example(waveform(None), {"mode": "rms"}),
         Example(waveform(None), {"db": -6}, lambda rng: [np.zeros(7, np.float32), np.array([0.5, -0.25], np.float32)]),
         Example(Spec("float32", (Axis("band", 5), Axis("frame")), "dB"), {"mode": "bands", "file": _BANDS}),
+        Example(Spec("float32", (Axis("band", 5), Axis("frame")), "dB"), {"mode": "record"}),
+        Example(waveform(8000, channels=2, time=333), {"mode": "record"}),
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Normalize:
         if (self.file is not None) != (self.mode == "bands"):
             raise ValueError(f"file: expected with mode: bands and only there, got {self.file} with {self.mode!r}")
-        if self.db is not None and self.mode == "bands":
-            raise ValueError("db: expected only with mode: peak or rms, got 'bands'")
+        if self.db is not None and self.mode in ("bands", "record"):
+            raise ValueError(f"db: expected only with mode: peak or rms, got {self.mode!r}")
         return self
 
     def files(self) -> tuple[Path, ...]:
@@ -103,6 +107,9 @@ class Normalize(Fitted):
         return mean, deviation
 
     def out_spec(self, x: Spec) -> Spec:
+        if self.mode == "record":
+            x.need(("float32",), last=("time",) if x.names[-1:] == ("time",) else ("frame",))
+            return x.but(range=None, unit="")
         if self.mode != "bands":
             x.need(("float32",), last=("time",))
             low = -(10 ** (self._level / 20))
@@ -127,6 +134,15 @@ class Normalize(Fitted):
         if self.mode == "bands":
             mean, inverse = map(torch_constant, self._constants())
             return lambda levels: (levels - mean(levels)) * inverse(levels)
+        if self.mode == "record":
+
+            def own(values: torch.Tensor) -> torch.Tensor:
+                wide = values.double()
+                mean = wide.mean(-1, True)
+                deviation = (wide - mean).square().mean(-1, True).sqrt()
+                return ((wide - mean) / torch.where(deviation > _STILL * mean.abs(), deviation, 1.0)).float()
+
+            return own
         axes, target = tuple(range(-len(x.axes), 0)), 10 ** (self._level / 20)
 
         def kernel(wave: torch.Tensor) -> torch.Tensor:
@@ -145,6 +161,16 @@ class Normalize(Fitted):
         if self.mode == "bands":
             mean, inverse = self._constants()
             return lambda levels: (levels - mean) * inverse
+        if self.mode == "record":
+
+            def own(values: Any) -> Any:
+                wide = tf.cast(values, tf.float64)
+                mean = tf.reduce_mean(wide, -1, True)
+                deviation = tf.sqrt(tf.reduce_mean(tf.square(wide - mean), -1, True))
+                moves = deviation > _STILL * tf.abs(mean)
+                return tf.cast((wide - mean) / tf.where(moves, deviation, tf.ones_like(deviation)), tf.float32)
+
+            return own
         axes, target = list(range(-len(x.axes), 0)), 10 ** (self._level / 20)
 
         def kernel(wave: Any) -> Any:

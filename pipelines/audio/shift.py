@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import model_validator
 
-from pipelines.audio._chance import Amount, Probability, drawn, ends
+from pipelines.audio._chance import Amount, Probability, always_tensorflow, always_torch, drawn, is_chance, need_within
 from pipelines.spec import Spec, waveform
 from pipelines.step import Example, Identical, Kernel, Step
 
@@ -19,7 +19,8 @@ class Shift(Step):
     Gives  float32[..., time]   out[n] = in[n - k]; where there is no such sample 0, or with `wrap` in[n - k mod time]
 
     k = floor(seconds rate_hz + 1/2), or floor(share time + 1/2); a positive one is later. Each is a number, or
-    [low, high] for one drawn evenly. `probability` is the share of records that are moved; serving moves none.
+    [low, high] for one drawn evenly. `probability` is the share of records that are moved; when serving, only
+    a fixed way with a probability of 1 does anything.
     Source: torch.gather and tf.gather; equals numpy.roll with `wrap`.
     """
 
@@ -40,12 +41,20 @@ class Shift(Step):
     def _one_way(self) -> Shift:
         if (self.seconds is None) == (self.share is None):
             raise ValueError(f"expected seconds or share, got {'neither' if self.seconds is None else 'both'}")
-        if self.share is not None and max(map(abs, ends(self.share))) > 1:
-            raise ValueError(f"share: expected a part of the length in [-1, 1], got {self.share}")
+        if self.share is not None:
+            need_within("share", self.share, -1, 1)
+        if self.seconds is not None:
+            need_within("seconds", self.seconds, -3600, 3600)
         return self
 
+    @property
+    def _way(self) -> Amount:
+        way = self.seconds if self.seconds is not None else self.share
+        assert way is not None
+        return way
+
     def variates(self) -> int:
-        return 2
+        return 2 if is_chance(self.probability, self._way) else 0
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("float32",), last=("time",))
@@ -55,10 +64,7 @@ class Shift(Step):
 
     def _samples(self, x: Spec, time: Any, variate: Any) -> Any:
         """How far to move, before rounding."""
-        if self.seconds is not None:
-            return drawn(self.seconds, variate) * float(x.need_rate())
-        assert self.share is not None
-        return drawn(self.share, variate) * time
+        return drawn(self._way, variate) * (time if self.seconds is None else float(x.need_rate()))
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
@@ -75,7 +81,7 @@ class Shift(Step):
             made = wave.gather(-1, places.to(wave.device).expand(wave.shape))
             return made if self.wrap else torch.where(inside.to(wave.device), made, 0.0)
 
-        return kernel
+        return kernel if self.variates() else always_torch(kernel)
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
@@ -92,4 +98,4 @@ class Shift(Step):
             made = tf.ensure_shape(made, wave.shape)
             return made if self.wrap else tf.where(inside, made, 0.0)
 
-        return kernel
+        return kernel if self.variates() else always_tensorflow(kernel)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
-from pipelines.audio._chance import Amount, drawn, ends
+from pipelines.audio._chance import Amount, drawn, need_within
 from pipelines.audio._stretch import StretchStep
 from pipelines.spec import PER_RECORD, Axis, Spec, waveform
 from pipelines.step import Example
@@ -20,7 +20,8 @@ class TimeStretch(StretchStep):
            times as fast, and the phase of each bin goes on as it did in the original
 
     `rate` is a number (2 is twice as fast), or [low, high] for one drawn evenly. `probability` is the share of records
-    that are changed; serving changes none. Takes waveforms before audio.fit, since lengths come to differ.
+    that are changed; when serving, only a fixed rate with a probability of 1 does anything. Takes waveforms before
+    audio.fit, since lengths come to differ.
     Source: Flanagan and Golden (1966); torchaudio.functional.phase_vocoder and librosa.effects.time_stretch, in float64
     and in NumPy for both frameworks: phases that add up in float32 leave 60 dB.
     """
@@ -31,17 +32,21 @@ class TimeStretch(StretchStep):
         Example(waveform(16000), {"n_fft": 256, "hop": 64}),
         Example(waveform(8000, channels=2, time=1000), {"rate": 1.5, "n_fft": 128, "hop": 32, "probability": 0.5}),
         Example(waveform(PER_RECORD), {"rate": [0.5, 2], "n_fft": 64, "hop": 16}),
+        Example(waveform(PER_RECORD), {"rate": 0.9, "n_fft": 257, "hop": 64}),
     )
 
     @model_validator(mode="after")
     def _sound(self) -> TimeStretch:
-        if not 0.1 <= ends(self.rate)[0] <= ends(self.rate)[1] <= 10:
-            raise ValueError(f"rate: expected numbers in [0.1, 10], got {self.rate}")
+        need_within("rate", self.rate, 0.1, 10)
         return self
+
+    @property
+    def amount(self) -> Amount:
+        return self.rate
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("float32",), last=("time",))
         return x.but(axes=(*x.axes[:-1], Axis("time")), range=None)
 
     def changed(self, wave: npt.NDArray[np.float32], variate: float) -> npt.NDArray[np.float32]:
-        return self.stretched(wave, drawn(self.rate, variate))
+        return self.stretched(wave, drawn(self.rate, variate)).astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
 from pipelines.errors import RecordError
@@ -21,7 +22,8 @@ class TrimSilence(HostStep):
 
     A frame is loud when its power (mean square of `frame` samples, zeros beyond the ends) is above `floor_db` of the
     loudest frame's. Frames are centred on multiples of `hop`; the part goes from the first loud frame's centre to the
-    centre after the last one's. Of several channels a frame counts with its loudest. A waveform of zeros alone fails.
+    centre after the last one's. Of several channels a frame counts with its loudest. A waveform of zeros alone fails,
+    and one with samples that are not finite.
     Source: librosa.effects.trim, frame by frame, but for its least level of 1e-5, which leaves quiet recordings as they
     are; there is no such function in torchaudio (its vad is another method) or TensorFlow (tfio.audio.trim compares
     samples, not frames), so one NumPy binding in float64 serves both.
@@ -50,11 +52,11 @@ class TrimSilence(HostStep):
         if time < 1:
             raise RecordError("expected at least 1 sample, got 0")
         half = self.frame // 2
-        squares = np.square(wave.reshape(-1, time).astype(np.float64))
-        sums = np.concatenate([np.zeros((len(squares), 1)), np.cumsum(squares, -1)], -1)
-        centres = np.arange(0, time + 2 * half - self.frame + 1, self.hop)
-        last, first = (np.clip(centres - half + more, 0, time) for more in (self.frame, 0))
-        power = ((sums[:, last] - sums[:, first]) / self.frame).max(0)
+        squares = np.pad(np.square(wave.reshape(-1, time).astype(np.float64)), [(0, 0), (half, half)])
+        # each frame by itself: in a running sum a loud part would swallow a quiet one that follows
+        power = sliding_window_view(squares, self.frame, -1)[:, :: self.hop].mean(-1).max(0)
+        if not np.isfinite(power).all():
+            raise RecordError("expected finite samples, got infinite ones or NaN")
         if power.max() <= 0:
             raise RecordError("the waveform is silent")
         loud = np.flatnonzero(power > power.max() * 10 ** (self.floor_db / 10))

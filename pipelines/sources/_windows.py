@@ -46,7 +46,7 @@ def window(path: str, offset: Any, duration: Any, shown: str) -> bytes:
     try:
         with open_file(path, shown) as held, soundfile.SoundFile(held.fileno(), closefd=False) as file:
             rate = file.samplerate
-            count = None if length is None else round(length * rate)
+            count = None if length is None else _samples(length, rate)
             if count == 0:
                 raise RecordError(f"the window's duration of {length:.9g} s holds no sample of {shown}, at {rate} Hz")
             if count is None and file.format == "MP3" and not _tells_its_length(held.fileno()):
@@ -54,7 +54,7 @@ def window(path: str, offset: Any, duration: Any, shown: str) -> bytes:
             placed = file.format in _PLACED and file.subtype in _SIZED
             flac = file.format == "FLAC"
             bits, dtype = _INTEGERS.get(file.subtype, _FLOAT) if placed or flac else _FLOAT
-            skipped = _go_to(file, round((begin or 0) * rate), placed or (flac and _is_regular(held.fileno())))
+            skipped = _go_to(file, _samples(begin or 0, rate), placed or (flac and _is_regular(held.fileno())))
             blocks = list(_blocks(file, count, dtype))
             found = sum(map(len, blocks))
             told = file.frames if file.frames < _UNKNOWN else skipped + found
@@ -80,6 +80,10 @@ def _seconds(what: str, value: Any) -> float | None:
     if not 0 <= number < float("inf"):
         raise RecordError(f"the window's {what} must be a number of seconds >= 0, got {value!r}")
     return number
+
+
+def _samples(seconds: float, rate: int) -> int:
+    return round(min(seconds * rate, float(_UNKNOWN)))  # a file's end comes long before
 
 
 def _go_to(file: Any, first: int, exact: bool) -> int:

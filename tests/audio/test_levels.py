@@ -42,6 +42,21 @@ def test_peak_and_rms(framework: str, run: Any, sound: Any) -> None:
     np.testing.assert_allclose(found[1], found[0] / 4, rtol=3e-7)  # one factor for the record
 
 
+def test_a_record_by_itself_is_sklearns(framework: str, run: Any, rng: np.random.Generator) -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    features = (rng.normal(-60, 3, (5, 77)) * np.arange(5)[:, None]).astype(np.float32)
+    features[2] = -80.3  # as sums of such a number may not be exact, its deviation may not be 0
+    found = run(Normalize(mode="record"), BANDS, features, framework)
+    np.testing.assert_allclose(found, StandardScaler().fit_transform(features.T.astype(np.float64)).T, atol=6e-7)
+    assert not found[[0, 2]].any()
+    assert not run(Normalize(mode="record"), BANDS, features[:, :1], framework).any()
+    assert run(Normalize(mode="record"), BANDS, features[:, :0], framework).shape == (5, 0)
+    stereo = rng.normal(0.1, 0.2, (2, 400)).astype(np.float32)
+    found = run(Normalize(mode="record"), waveform(16000, 2), stereo, framework).astype(np.float64)
+    np.testing.assert_allclose([found.mean(-1), found.std(-1) - 1], 0, atol=1e-7)
+
+
 def test_bands_are_learnt_from_all_frames(framework: str, run: Any, tmp_path: Path, rng: np.random.Generator) -> None:
     values = [(rng.normal(7, 3, (5, n)) * np.arange(5)[:, None]).astype(np.float32) for n in (1, 40, 0, 333)]
     step = Normalize(mode="bands", file=tmp_path / "bands.json")
@@ -218,9 +233,20 @@ def test_trim_takes_quiet_recordings_as_it_takes_loud_ones(framework: str, run: 
     assert len(effects.trim(sound / 1024, top_db=60, frame_length=512, hop_length=128)[0]) == len(sound)
 
 
+def test_trim_hears_what_is_quiet_after_what_is_loud(run: Any, rng: np.random.Generator) -> None:
+    """-114 dB below the loud part: a running sum of squares would not move any more."""
+    loud, quiet = rng.uniform(-1, 1, 2_000_000), rng.uniform(-1, 1, 20_000) * 2e-6
+    sound = np.concatenate([loud, quiet, np.zeros(9000)]).astype(np.float32)
+    found = run(TrimSilence(floor_db=-120), MONO, sound, "torch")
+    assert 0 <= len(found) - 2_020_000 <= 2048
+
+
 def test_silence_fails(framework: str, run: Any, errors: Any) -> None:
     with pytest.raises(errors, match="silent"):
         run(TrimSilence(), MONO, np.zeros(5000, np.float32), framework)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(errors, match="expected finite samples"):
+            run(TrimSilence(), MONO, np.array([0.5, wrong, 0.5], np.float32), framework)
     found, rate = run(TrimSilence(), waveform(PER_RECORD), np.ones(5000, np.float32), framework, 8000)
     assert (found.shape, rate) == ((5000,), 8000)
 
@@ -231,6 +257,7 @@ def test_silence_fails(framework: str, run: Any, errors: Any) -> None:
         ({"mode": "bands"}, "file: expected with mode: bands"),
         ({"file": "x.json"}, "file: expected with mode: bands"),
         ({"mode": "bands", "file": "x.json", "db": 1}, "db: expected only with"),
+        ({"mode": "record", "db": 1}, "db: expected only with mode: peak or rms, got 'record'"),
     ],
 )
 def test_normalize_faults(params: Any, says: str) -> None:

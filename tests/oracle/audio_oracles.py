@@ -82,14 +82,51 @@ def _mel(step: Any, x: Spec, record: Record) -> Any:
     return np.einsum("bk,...kt->...bt", bank, np.abs(_spectrum(step, record)) ** step.power)
 
 
+def _fbank(step: Any, x: Spec, record: Record) -> Any:
+    """torchaudio's port of Kaldi; its filters are of the default type."""
+    import torch
+    from torchaudio.compliance import kaldi
+
+    rows = np.atleast_2d(record.value).astype(np.float64) * step.scale
+    names = {"hann": "hanning", "rect": "rectangular"}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = [
+            kaldi.fbank(
+                torch.from_numpy(row)[None],
+                num_mel_bins=step.bands,
+                frame_length=step.frame_ms,
+                frame_shift=step.hop_ms,
+                low_freq=step.low_hz,
+                high_freq=step.high_hz or 0.0,
+                window_type=names.get(step.window, step.window),
+                preemphasis_coefficient=step.pre_emphasis,
+                remove_dc_offset=step.remove_mean,
+                snip_edges=step.edges == "snip",
+                use_log_fbank=step.log,
+                sample_frequency=float(x.rate_hz),  # type: ignore[arg-type]
+                dither=0.0,
+            )
+            for row in rows
+        ]
+    finally:
+        torch.set_default_dtype(before)
+    found = torch.stack(made).transpose(-1, -2).numpy()
+    return found if record.value.ndim == 2 else found[0]
+
+
 def _decibels(step: Any, x: Spec, record: Record) -> Any:
     level = librosa.power_to_db if step.of == "power" else librosa.amplitude_to_db
-    return level(record.value.astype(np.float64), ref=1.0, amin=step.floor, top_db=step.top_db)
+    ref = np.max if step.reference == "max" else 1.0
+    return level(record.value.astype(np.float64), ref=ref, amin=step.floor, top_db=step.top_db)
 
 
 def _mfcc(step: Any, x: Spec, record: Record) -> Any:
-    cosines = scipy.fft.dct(record.value.astype(np.float64), type=2, norm="ortho", axis=-2)
-    return cosines[..., : step.coefficients, :]
+    cosines = scipy.fft.dct(record.value.astype(np.float64), type=2, norm="ortho", axis=-2)[..., : step.coefficients, :]
+    if step.lifter:
+        cosines *= (1 + step.lifter / 2 * np.sin(np.pi * np.arange(step.coefficients) / step.lifter))[:, None]
+    return cosines
 
 
 def _drawn(amount: Any, variate: float) -> float:
@@ -97,8 +134,13 @@ def _drawn(amount: Any, variate: float) -> float:
     return float(low + variate * (high - low))
 
 
+def _draw(record: Record) -> Any:
+    """The draw; of a step without chance one that changes the record."""
+    return (0.0, 0.5) if record.draw is None else record.draw
+
+
 def _is_chosen(step: Any, record: Record) -> bool:
-    return record.draw is not None and bool(record.draw[0] < step.probability)
+    return bool(_draw(record)[0] < step.probability)
 
 
 def _channels(step: Any, x: Spec, record: Record) -> Any:
@@ -126,7 +168,7 @@ def _delta(step: Any, x: Spec, record: Record) -> Any:
 def _gain(step: Any, x: Spec, record: Record) -> Any:
     if not _is_chosen(step, record):
         return record.value
-    louder = record.value.astype(np.float64) * librosa.db_to_amplitude(_drawn(step.db, record.draw[1]))  # type: ignore[index]
+    louder = record.value.astype(np.float64) * librosa.db_to_amplitude(_drawn(step.db, _draw(record)[1]))
     return louder.clip(-1, 1) if step.clip else louder
 
 
@@ -153,8 +195,7 @@ def _mu_law(step: Any, x: Spec, record: Record) -> Any:
 def _noise(step: Any, x: Spec, record: Record) -> Any:
     if step.folder is not None:
         return None
-    sound, draw = record.value.astype(np.float64), record.draw
-    assert draw is not None
+    sound, draw = record.value.astype(np.float64), _draw(record)
     noise = normals(draw[2:], sound.size).reshape(sound.shape)
     powers = [np.mean(np.square(v)) for v in (sound, noise)]
     added = noise * np.sqrt(powers[0] / powers[1] / 10 ** (_drawn(step.snr_db, draw[1]) / 10))
@@ -166,6 +207,9 @@ def _normalize(step: Any, x: Spec, record: Record) -> Any:
     if step.mode == "bands":
         held = json.loads(step.file.read_text())
         return (sound - np.array(held["mean"])[:, None]) / np.array(held["deviation"])[:, None]
+    if step.mode == "record":
+        spread = sound.std(-1, keepdims=True)
+        return (sound - sound.mean(-1, keepdims=True)) / np.where(spread > 0, spread, 1)
     if not sound.any():
         return sound
     if step.mode == "peak":
@@ -180,8 +224,7 @@ def _pre_emphasis(step: Any, x: Spec, record: Record) -> Any:
 def _reverb(step: Any, x: Spec, record: Record) -> Any:
     if not _is_chosen(step, record):
         return record.value
-    responses = step.table(int(x.rate_hz))  # type: ignore[arg-type]  # how a file becomes a response: test_chance.py
-    response = responses[int(record.draw[1] * len(responses))]  # type: ignore[index]
+    response = step.responses_at(int(x.rate_hz))(np.array(_draw(record)))  # type: ignore[arg-type]  # of a file: test_chance.py
     rows = np.atleast_2d(record.value.astype(np.float64))
     made = scipy.signal.fftconvolve(rows, response[None], axes=-1)[..., : rows.shape[-1]]
     return made.reshape(record.value.shape)
@@ -189,7 +232,7 @@ def _reverb(step: Any, x: Spec, record: Record) -> Any:
 
 def _shift(step: Any, x: Spec, record: Record) -> Any:
     time = record.value.shape[-1]
-    variate = record.draw[1]  # type: ignore[index]
+    variate = _draw(record)[1]
     scale = float(x.rate_hz) if step.seconds is not None else time  # type: ignore[arg-type]
     far = int(np.floor(_drawn(step.seconds if step.seconds is not None else step.share, variate) * scale + 0.5))
     far = far if _is_chosen(step, record) else 0
@@ -199,6 +242,53 @@ def _shift(step: Any, x: Spec, record: Record) -> Any:
     return made
 
 
+def _spec_augment(step: Any, x: Spec, record: Record) -> Any:
+    """Masks as slices, one after the other, as mask_along_axis lays them, which draws inside."""
+    made, (chance, *rest) = record.value.astype(np.float64), _draw(record)
+    value = made.mean() if step.value == "mean" else step.value
+    for number in range((step.frequency_masks + step.time_masks) * bool(chance < step.probability)):
+        u, v = rest[2 * number : 2 * number + 2]
+        along = np.swapaxes(made, -1, -2) if number < step.frequency_masks else made
+        size = along.shape[-1]
+        most = (
+            step.frequency_width if number < step.frequency_masks else min(step.time_width, int(size * step.time_share))
+        )
+        width = int(u * (min(most, size) + 1))
+        first = int(v * (size - width + 1))
+        along[..., first : first + width] = value
+    return made
+
+
+def _stretched(sound: Any, rate: float, step: Any) -> Any:
+    """librosa's phase vocoder in float64; its own time_stretch is the same, with another length of the last frames."""
+    if sound.shape[-1] < 1 or round(sound.shape[-1] / rate) < 1:
+        return None
+    spectrum = librosa.stft(sound.astype(np.float64), n_fft=step.n_fft, hop_length=step.hop)
+    made = librosa.phase_vocoder(spectrum, rate=rate, hop_length=step.hop, n_fft=step.n_fft)
+    length = int(np.floor(sound.shape[-1] / rate + 0.5))
+    return librosa.istft(made, n_fft=step.n_fft, hop_length=step.hop, length=length)
+
+
+def _time_stretch(step: Any, x: Spec, record: Record) -> Any:
+    if not _is_chosen(step, record):
+        return record.value
+    return _stretched(record.value, _drawn(step.rate, _draw(record)[1]), step)
+
+
+def _pitch_shift(step: Any, x: Spec, record: Record) -> Any:
+    """Then torchaudio's resampling in float64, for whole octaves: others have too large a table of filters."""
+    import torch
+    from torchaudio.functional import resample
+
+    if not _is_chosen(step, record):
+        return record.value
+    if step.semitones not in (12, -12):
+        return None
+    ratio = 2.0 ** (step.semitones / 12)
+    long = torch.from_numpy(_stretched(record.value, 1 / ratio, step))
+    return librosa.util.fix_length(resample(long, int(2 * ratio), 2).numpy(), size=record.value.shape[-1])
+
+
 def _trim(step: Any, x: Spec, record: Record) -> Any:
     _, (begin, end) = librosa.effects.trim(
         record.value, top_db=-step.floor_db, frame_length=step.frame, hop_length=step.hop
@@ -206,6 +296,7 @@ def _trim(step: Any, x: Spec, record: Record) -> Any:
     return record.value[..., 0 if step.where == "end" else begin : None if step.where == "start" else end]
 
 
+ONCE = Close(of_peak=1.2e-7, why="float64, rounded once to float32")
 FFT = Close(of_peak=1e-6, why="float32 FFT against float64")
 ORACLES: dict[str, Oracle | NoOracle] = {
     "audio.decode": Oracle("soundfile", _decode, Close(of_peak=4e-6, why="MP3 and Vorbis decoders round differently")),
@@ -213,6 +304,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "audio.fit": Oracle("librosa", _fit, Identical("values are moved")),
     "audio.stft": Oracle("librosa, float64", _stft, FFT),
     "audio.mel": Oracle("librosa, float64", _mel, Close(of_peak=2e-6, why="float32 FFT and sums against float64")),
+    "audio.fbank": Oracle("torchaudio, float64", _fbank, ONCE),
     "audio.decibels": Oracle("librosa, float64", _decibels, Close(absolute=3e-5, why="float32 logarithm")),
     "audio.channels": Oracle("librosa", _channels, Close(of_peak=1e-7, why="a mean, rounded once")),
     "audio.delta": Oracle("scipy.ndimage, float64", _delta, Close(of_peak=1e-6, why="float32 sums over the width")),
@@ -226,12 +318,12 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     ),
     "audio.noise": Oracle("NumPy, float64", _noise, Close(of_peak=3e-7, why="three float32 roundings")),
     "audio.normalize": Oracle("librosa, NumPy, float64", _normalize, Close(of_peak=3e-7, why="two float32 roundings")),
-    "audio.pitch_shift": NoOracle("tests/audio/test_chance.py shifts tones; libraries resample with other filters"),
+    "audio.pitch_shift": Oracle("librosa and torchaudio, float64", _pitch_shift, ONCE),
     "audio.pre_emphasis": Oracle("scipy, float64", _pre_emphasis, Close(of_peak=1.2e-7, why="two float32 operations")),
-    "audio.reverb": Oracle("scipy, float64", _reverb, Close(of_peak=1.2e-7, why="rounded once to float32")),
+    "audio.reverb": Oracle("scipy, float64", _reverb, ONCE),
     "audio.shift": Oracle("numpy.roll", _shift, Identical("samples are moved")),
-    "audio.spec_augment": NoOracle("no library draws so; tests/audio/test_chance.py computes masks by hand"),
-    "audio.time_stretch": NoOracle("tests/audio/test_chance.py holds it to librosa within 1e-6, away from the ends"),
+    "audio.spec_augment": Oracle("NumPy, float64", _spec_augment, Close(of_peak=1.2e-7, why="a mean, rounded once")),
+    "audio.time_stretch": Oracle("librosa, float64", _time_stretch, ONCE),
     "audio.trim_silence": Oracle("librosa", _trim, Identical("samples are moved")),
     "audio.mfcc": Oracle("scipy, float64", _mfcc, Close(of_peak=1e-6, why="float32 sum over the bands")),
 }

@@ -182,6 +182,8 @@ def test_what_is_wrong_with_a_window_fails_its_record_alone(framework: str, tmp_
         ("a.wav", 0, 0, "duration of 0 s holds no sample of a.wav, at 8000 Hz"),
         ("a.wav", 0, 1e-5, "holds no sample"),
         ("a.wav", 1e300, 1e300, "goes past the end"),
+        ("a.wav", 1e306, "", "the window from 1e+306 s on goes past the end"),  # infinite in samples
+        ("a.wav", 0, 1e306, "goes past the end"),
         ("none.wav", 0, 1, "cannot read none.wav: No such file"),
         ("text.wav", 0, 1, "libsndfile cannot read a window of text.wav: Format not recognised"),
         ("pipe.wav", 0, 1, "pipe.wav is not a regular file"),
