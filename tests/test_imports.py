@@ -49,6 +49,7 @@ LIBRARIES = {
 # what loads a framework when it is imported, and which; all others import theirs inside functions
 LOADERS = {
     "runtime.torch": "torch",
+    "runtime._processes": "torch",
     "runtime.torch_objects": "torch",
     "runtime.tensorflow": "tensorflow",
     "runtime.keras_objects": "tensorflow",

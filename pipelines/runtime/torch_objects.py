@@ -66,8 +66,8 @@ class BatchDataset(IterableDataset[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if self._pipe is None:
-            config, options = self._made_with
-            self._pipe = Pipeline(config, **options)
+            config, options = self._made_with  # and no processes of its own: this is one
+            self._pipe = Pipeline(config, **options | {"workers": "threads"})
         worker = get_worker_info()
         if worker is None:
             yield from self._pipe

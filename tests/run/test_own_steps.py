@@ -1,4 +1,4 @@
-"""Steps that other packages announce: the package of docs/own-steps.md, put in a folder, and packages at fault."""
+"""Steps that other packages announce: the package of docs/own_steps.md, put in a folder, and packages at fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.report.compare import compare
 from pipelines.run import run
 from pipelines.samples import make_samples
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own-steps.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "own_steps.md").read_text(encoding="utf-8")
 Install = Callable[..., None]
 
 TORCH_ONLY = """
