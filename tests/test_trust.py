@@ -63,8 +63,7 @@ def test_keys_and_paths_of_records_never_lead_out(
         "output": {"format": format_name, "path": str(work / "out"), "records_per_shard": 5},
         "on_error": {"at_most": 1.0},
     }
-    pipe = load(document, device="cpu", threads=1)
-    list(pipe.epoch())  # so that what is loaded once is loaded
+    run(load(document, device="cpu", threads=1), output=tmp_path / "before")  # so that what is loaded once is loaded
     before = tree(tmp_path)
     pipe = load(document, device="cpu", threads=1)
     with watching() as seen:
