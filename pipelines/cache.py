@@ -9,6 +9,7 @@ that does not fit is as good as missing, and is made again.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import threading
@@ -73,9 +74,11 @@ class Cache:
         if segment == _ABSENT:
             return None
         dtype = np.dtype(self._spec.dtype)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        data = os.pread(self._files[segment], size, offset)
-        if len(data) != size or crc32c.crc32c(data) != checksum:
+        size = math.prod(shape) * dtype.itemsize
+        there = os.fstat(self._files[segment]).st_size  # an index that is wrong must not have memory taken
+        fits = min(offset, *shape) >= 0 and 0 <= size <= there - offset
+        data = os.pread(self._files[segment], size, offset) if fits else b""
+        if not fits or len(data) != size or crc32c.crc32c(data) != checksum:
             self._places[index, 0] = _ABSENT
             return None
         return np.frombuffer(data, dtype).reshape(shape)

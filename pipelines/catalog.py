@@ -1,6 +1,7 @@
-"""Where names in a config become classes: the folders of the modalities, sources and sinks.
+"""Where names in a config become classes: the folders of the modalities, sources and sinks, and what is announced.
 
-Nothing is imported until it is asked for by name, and a name never is a Python path.
+Nothing is imported until it is asked for by name, and a name never is a Python path. Steps of other packages are
+those that an installed package announces as entry points of the group `pipelines.steps`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.announced import announced
 from pipelines.errors import UserError, nearest
 from pipelines.step import Step, step_class, step_modules
 
@@ -27,15 +29,30 @@ def _modules(folder: str) -> tuple[str, ...]:
 
 @cache
 def step_names() -> tuple[str, ...]:
-    """Names of all steps, `audio.decode` and so on, sorted within their modality."""
+    """Names of the toolkit's own steps, `audio.decode` and so on, sorted within their modality."""
     return tuple(f"{m}.{name}" for m in MODALITIES for name in _modules(m))
 
 
+def announced_step_names() -> tuple[str, ...]:
+    """Names of the steps that other packages announce, whether they can be loaded or not."""
+    return tuple(name for name in announced() if name not in step_names())
+
+
 def find_step(name: str) -> type[Step]:
-    """The class of the step `name`, or UserError with the nearest known name."""
-    if name not in step_names():
-        raise UserError(f"unknown step {name!r}{nearest(name, step_names())}")
-    return step_class(f"pipelines.{name}")
+    """The class of the step `name`, or UserError: with the nearest known name, or with the package that is at fault."""
+    if name in step_names():
+        return step_class(f"pipelines.{name}")
+    found = announced().get(name)
+    if found is None:
+        raise UserError(f"unknown step {name!r}{nearest(name, (*step_names(), *announced()))}")
+    if name.partition(".")[0] in MODALITIES:
+        raise UserError(f"step {name!r} of {found.where}: names that begin with {', '.join(MODALITIES)} are not free")
+    cls = found.load()
+    if not (isinstance(cls, type) and issubclass(cls, Step)):
+        raise UserError(
+            f"step {name!r} of {found.where}: expected a class derived from pipelines.step.Step, got {cls!r}"
+        )
+    return cls
 
 
 def source_names() -> tuple[str, ...]:

@@ -31,7 +31,12 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first so 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key: batch.size=64")
 ]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; as many as cores if left out.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Workers at once; if left out, at most the cores, found by trying.")
+]
+WorkersOption = Annotated[
+    str, typer.Option(help="threads; or processes, for steps that hold the interpreter's lock, on torch.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
@@ -44,6 +49,7 @@ def run(
     epochs: Annotated[int, typer.Option(min=1, help="How often to go through the records.")] = 1,
     limit: LimitOption = None,
     threads: ThreadsOption = None,
+    workers: WorkersOption = "threads",
     sets: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run has ended.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again, replacing what a run wrote.")] = False,
@@ -67,6 +73,7 @@ def run(
         framework=framework,
         device=device,
         threads=threads,
+        workers=workers,
         overrides=tuple(sets or ()),
         rank=0,
         world=1,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pipelines.runtime._engine import Delivered, Engine
 
 STATE_VERSION = 1
+
+WORKERS = ("threads", "processes")
 
 
 @dataclass
@@ -65,6 +68,7 @@ class Pipeline:
         *,
         device: str = "auto",
         threads: int | None = None,
+        workers: str = "threads",
         rank: int = 0,
         world: int = 1,
         limit: int | None = None,
@@ -73,10 +77,12 @@ class Pipeline:
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be in [0, {world}), the number of ranks")
+        _need_workers(workers, config.framework)
         self.config = config
         self.options: dict[str, Any] = {
             "device": device,
             "threads": threads,
+            "workers": workers,
             "rank": rank,
             "world": world,
             "limit": limit,
@@ -108,7 +114,9 @@ class Pipeline:
         bounded = None
         if lengths is not None and self.grid.by_budget:
             source = bounded = BoundedSource(source, lengths, config, self.plan)
-        self.engine = _engine(config.framework, plan, source, self.grid.fills, device, threads)
+        remake = partial(Pipeline, config, **self.options | {"device": "cpu", "threads": 1, "workers": "threads"})
+        in_processes = remake if workers == "processes" else None
+        self.engine = _engine(config.framework, plan, source, self.grid.fills, device, threads, in_processes)
         if bounded is not None:
             bounded.engine = self.engine
         if self._cached is not None:
@@ -238,6 +246,11 @@ class Pipeline:
         alone = replace(self.grid, shuffle=False, rank=0, world=1, batch=1, only=None, buckets=None)
         return alone.chunk(epoch, self.plan.streams, index, index + 1)
 
+    def share_kept(self) -> None:
+        """Show other processes what the cache has kept here, and take up what they have kept."""
+        if self._cached is not None:
+            self._cached[1].share()
+
     def _need(self, framework: str) -> None:
         if self.framework != framework:
             raise UserError(f"this pipeline runs on {self.framework}; load it with framework={framework!r}")
@@ -250,8 +263,7 @@ class Pipeline:
         self._failed_before, self._failed = self._failed, 0
         self._start = self._reached = (epoch, position)
         self.counts, self.quarantine = Counts(), []
-        if self._cached is not None:
-            self._cached[1].share()
+        self.share_kept()
         chunks = self.grid.chunks(epoch, self.plan.streams, position)
         if self._evaluates:  # each random step does the least it can
             serving = serving_draws(self.plan)
@@ -303,8 +315,7 @@ class Pipeline:
             self.counts.left_over += left
             self.counts.read += left
         self._reached = (self._start[0], self.grid.records)
-        if self._cached is not None:
-            self._cached[1].share()
+        self.share_kept()
 
 
 def weights_faults(config: Config, plan: Plan) -> list[Fault]:
@@ -337,6 +348,7 @@ def load(
     framework: str | None = None,
     device: str = "auto",
     threads: int | None = None,
+    workers: str = "threads",
     overrides: tuple[str, ...] = (),
     rank: int | None = None,
     world: int | None = None,
@@ -350,14 +362,28 @@ def load(
     "cuda:N" or "mps"; `overrides` are "key=value" strings as for `--set`; `limit` keeps the first
     records only, `only` those with these keys, which keep their draws. `rank` of `world` processes takes its part of
     each batch; left out, they are what torchrun says in RANK and WORLD_SIZE, or one process. With `evaluate` random
-    steps do the least they can, as in `apply`, and batch steps that draw are left out. Raises ConfigError with every
-    fault, MissingLibrary when the framework is absent.
+    steps do the least they can, as in `apply`, and batch steps that draw are left out.
+
+    `threads` is how many batches are made at once; left out, at most one for each core, found by trying. `workers` may
+    be "processes" on torch: as many spawned processes make the batches instead, all of it on the CPU, for steps that
+    hold the interpreter's lock. Raises ConfigError with every fault, MissingLibrary when the framework is absent.
     """
     read = read_config(config, overrides, framework)
     rank = int(os.environ.get("RANK", 0)) if rank is None else rank
     world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
     options: dict[str, Any] = {"rank": rank, "world": world, "limit": limit, "evaluate": evaluate, "only": only}
-    return Pipeline(read, device=device, threads=threads, **options)
+    return Pipeline(read, device=device, threads=threads, workers=workers, **options)
+
+
+def _need_workers(workers: str, framework: str) -> None:
+    """UserError unless batches can be made by such workers in `framework`."""
+    if workers not in WORKERS:
+        raise UserError(f"workers: expected threads or processes, got {workers!r}{nearest(workers, WORKERS)}")
+    if workers == "processes" and framework != "torch":
+        raise UserError(
+            f"workers: processes make batches on torch only, since a tf.data graph cannot be split up between them; "
+            f"expected threads on {framework}"
+        )
 
 
 def _cached(config: Config, plan: Plan, source: Source) -> tuple[Plan, CachedSource] | None:
@@ -369,7 +395,20 @@ def _cached(config: Config, plan: Plan, source: Source) -> tuple[Plan, CachedSou
     return with_cache(config, plan, source)
 
 
-def _engine(framework: str, plan: Plan, source: Any, fills: bool, device: str, threads: int | None) -> Engine:
+def _engine(
+    framework: str,
+    plan: Plan,
+    source: Source,
+    fills: bool,
+    device: str,
+    threads: int | None,
+    remake: Callable[[], Pipeline] | None = None,
+) -> Engine:
+    """The engine; with `remake`, one whose batches are made by such pipelines in processes."""
+    if remake is not None:
+        from pipelines.runtime._processes import ProcessEngine
+
+        return ProcessEngine(plan, source, fills, device, threads, remake)
     if framework == "torch":
         from pipelines.runtime.torch import TorchEngine
 

@@ -120,7 +120,9 @@ class Plan:
     @property
     def one_framework(self) -> tuple[str, ...]:
         """Why the config runs in one framework alone, and is exempt from parity: a phrase for each step that does."""
+        nodes: list[tuple[str, Node | BatchNode]]
         nodes = [(field.name, node) for field in self.fields for node in field.nodes]
+        nodes += [("batch_steps", node) for node in self.batch_nodes]
         return tuple(
             f"{name}: {node.name} runs on {' or '.join(node.step.frameworks)} only, since {node.step.why_one_framework}"
             for name, node in nodes

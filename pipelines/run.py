@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.announced import announcement
 from pipelines.catalog import find_sink
 from pipelines.errors import TooManyFailures
 from pipelines.native import library_versions
@@ -137,9 +138,16 @@ def header(pipe: Pipeline, epochs: int) -> dict[str, Any]:
         "epochs": epochs,
         **({"evaluate": True} if pipe.options["evaluate"] else {}),
         **({} if pipe.grid.only is None else {"only": pipe.grid.records}),
-        "versions": library_versions(pipe.framework),
+        "versions": library_versions(pipe.framework) | _step_packages(pipe),
         **weights_of(pipe),
     }
+
+
+def _step_packages(pipe: Pipeline) -> dict[str, str]:
+    """The packages that the steps used come from, where that is not this one, with their versions."""
+    nodes = [node for field in pipe.plan.fields for node in field.nodes] + list(pipe.plan.batch_nodes)
+    found = filter(None, [announcement(type(node.step)) for node in nodes])
+    return dict(package.rsplit(" ", 1) for one in found for package in one.packages)
 
 
 def weights_of(pipe: Pipeline) -> dict[str, Any]:

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from pipelines.announced import announcement
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import FRAMEWORKS, PER_RECORD, Framework, Spec
@@ -169,8 +170,9 @@ class Step(BaseModel):
 
     @classmethod
     def step_name(cls) -> str:
-        """The name in a config, `audio.mel`: modality and file name."""
-        return ".".join(cls.__module__.split(".")[-2:])
+        """The name in a config, `audio.mel`: modality and file name, or what the class's package announces it as."""
+        own = None if cls.__module__.startswith("pipelines.") else announcement(cls)
+        return own.name if own else ".".join(cls.__module__.split(".")[-2:])
 
     def variates(self) -> int:
         """Unit variates drawn per record; 0 for a step without randomness."""
@@ -178,13 +180,14 @@ class Step(BaseModel):
 
     @property
     def frameworks(self) -> tuple[Framework, ...]:
-        """Where it can run. A step that names one framework alone is exempt from parity, and so is its config."""
-        return FRAMEWORKS
+        """Where it can run: where it has a binding. With one alone it is exempt from parity, and so is its config."""
+        bound = (f for f in FRAMEWORKS if getattr(type(self), f"bind_{f}") is not getattr(Step, f"bind_{f}"))
+        return tuple(bound) or FRAMEWORKS
 
     @property
     def why_one_framework(self) -> str:
         """Why it cannot run in both frameworks, as the end of a sentence."""
-        return ""
+        return "it has no binding for the other"
 
     def files(self) -> tuple[Path, ...]:
         """Files whose content decides the result: vocabularies, models."""

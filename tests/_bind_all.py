@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from contract.harness import Case, numbers, specs_of
-
 from pipelines.catalog import step_names
+from pipelines.contract._harness import Case, numbers, specs_of
 from pipelines.step import BatchStep, step_class
 
 

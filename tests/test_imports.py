@@ -22,7 +22,7 @@ MODALITIES = ("audio", "text", "image", "label")
 ORDER = (
     ("errors",),
     ("spec",),
-    ("native", "guard"),
+    ("native", "guard", "announced"),
     ("step", "draw"),
     ("buckets",),
     ("grid", "geometry", "weights"),
@@ -30,7 +30,7 @@ ORDER = (
     ("fitted",),
     (*MODALITIES, "sources"),
     ("catalog",),
-    ("config",),
+    ("config", "contract"),
     ("plan", "cache"),
     ("runtime",),
     ("pipeline", "output"),
@@ -51,6 +51,7 @@ LIBRARIES = {
 # what loads a framework when it is imported, and which; all others import theirs inside functions
 LOADERS = {
     "runtime.torch": "torch",
+    "runtime._processes": "torch",
     "runtime.torch_objects": "torch",
     "runtime.tensorflow": "tensorflow",
     "runtime.keras_objects": "tensorflow",

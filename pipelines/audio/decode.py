@@ -17,7 +17,8 @@ from pipelines.native import to_numpy
 from pipelines.spec import BYTES, PER_RECORD, Axis, Spec, waveform
 from pipelines.step import Close, Example, Kernel, Step, host_tensorflow
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 22
+"""Samples, of all channels, that are decoded at once."""
 _UNKNOWN = 1 << 62  # libsndfile's length of a stream that does not tell its own
 _BRANCHES = (Kind.HOST, Kind.WAV_16, Kind.FLAC_8, Kind.FLAC_16, Kind.FLAC_24, Kind.VORBIS, Kind.MP3)
 _FLOATS = (Kind.HOST, Kind.WAV_FLOAT)  # of which libsndfile may hand over what is not finite
@@ -73,8 +74,9 @@ class Decode(Step):
     `channels`: "mono" is the mean of all channels, a number picks that channel (from 0), "keep" keeps all.
     Integer samples are divided by full scale (2^15 for 16 bit); what lossy codecs and float files hold
     beyond full scale is kept. Fails for a file that is unreadable, cut short or damaged, holds no or
-    non-finite samples, lacks the channel, lasts longer than `max_seconds` (a guard of the memory), or tells
-    of a rate outside [100, 768000] Hz.
+    non-finite samples, lacks the channel, lasts longer than `max_seconds`, holds more than `max_samples` in all
+    channels together (guards of the memory, which is not taken for such a file), or tells of a rate outside
+    [100, 768000] Hz.
     Source: torchaudio.load (soundfile backend); tensorflow_io.audio.decode_flac, decode_vorbis and
     decode_mp3. They are asked only for files proved plain (_headers.py): tensorflow-io gives 0 samples for some
     good files and lets damaged ones pass, so all others go through soundfile on both frameworks. A plain WAV's
@@ -83,6 +85,7 @@ class Decode(Step):
 
     channels: Literal["mono", "keep"] | Annotated[int, Field(ge=0, strict=True)] = "mono"
     max_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    max_samples: Annotated[int, Field(gt=0)] = 400_000_000
 
     lowest_rate_hz: ClassVar[int] = 100
     highest_rate_hz: ClassVar[int] = 768_000
@@ -113,6 +116,10 @@ class Decode(Step):
             raise RecordError("the file holds no samples")
         if frames > self.max_seconds * rate_hz:
             raise RecordError(f"the file lasts {frames / rate_hz:.0f} s, longer than max_seconds={self.max_seconds:g}")
+        if frames * channels > self.max_samples:
+            raise RecordError(
+                f"the file holds {frames} samples in {channels} channels, more than max_samples={self.max_samples}"
+            )
         if isinstance(self.channels, int) and self.channels >= channels:
             raise RecordError(f"channel {self.channels} was asked for, the file has {channels} (counted from 0)")
 
@@ -149,6 +156,7 @@ class Decode(Step):
         limit = _UNKNOWN
         stream = _mp3.stream(data) if header.kind == Kind.HOST and data[:1] in (b"I", b"\xff") else None
         if stream and not _mp3.is_tagged(data, stream):
+            self._checked(stream.first.rate_hz, stream.first.channels, stream.frames * stream.first.samples)
             data, limit = _mp3.untagged(data, stream)
         blocks: list[npt.NDArray[np.float32]] = []
         frames = 0
@@ -156,8 +164,9 @@ class Decode(Step):
             with soundfile.SoundFile(io.BytesIO(data)) as file:
                 rate_hz, told = file.samplerate, file.frames
                 self._checked(rate_hz, file.channels, 1 if file.format == "MP3" or told >= _UNKNOWN else told)
-                while not blocks or len(blocks[-1]) == _BLOCK:
-                    blocks.append(file.read(min(_BLOCK, limit - frames), dtype="float32", always_2d=True))
+                block = max(1, _BLOCK // file.channels)
+                while not blocks or len(blocks[-1]) == block:
+                    blocks.append(file.read(min(block, limit - frames), dtype="float32", always_2d=True))
                     frames += len(blocks[-1])
                     self._checked(rate_hz, file.channels, frames)
         except RuntimeError as error:

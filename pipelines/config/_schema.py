@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from inspect import getdoc
 from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.catalog import find_source, find_step, sink_names, source_names, step_names
+from pipelines.catalog import announced_step_names, find_source, find_step, sink_names, source_names, step_names
 from pipelines.config._models import (
     FIELD_NAME,
     RESERVED,
@@ -18,6 +19,7 @@ from pipelines.config._models import (
     OutputConfig,
     SplitConfig,
 )
+from pipelines.errors import UserError
 from pipelines.sources._mix import Mix, Share
 from pipelines.spec import FRAMEWORKS
 from pipelines.step import BatchStep
@@ -32,8 +34,12 @@ def json_schema() -> Schema:
     def model(name: str, of: type[BaseModel]) -> Schema:
         return _define(definitions, name, of)
 
-    steps = {name: model(f"steps.{name}", find_step(name)) for name in step_names()}
-    on_batch = {name: steps.pop(name) for name in step_names() if issubclass(find_step(name), BatchStep)}
+    known = {name: find_step(name) for name in step_names()}
+    for name in announced_step_names():
+        with suppress(UserError):  # told where a config names it, and by `pipelines steps`
+            known[name] = find_step(name)
+    steps = {name: model(f"steps.{name}", step) for name, step in known.items()}
+    on_batch = {name: steps.pop(name) for name, step in known.items() if issubclass(step, BatchStep)}
     bare = [name for name in steps if not definitions[f"steps.{name}"].get("required")]
     definitions["step"] = {
         "description": "The name of a step, alone or with its parameters.",

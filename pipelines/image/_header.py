@@ -25,6 +25,7 @@ _HUFFMAN_FRAMES = frozenset([0xC0, 0xC1, 0xC2])
 _PLAIN_LUMA = frozenset([(1, 1), (2, 1), (2, 2)])  # 4:4:4, 4:2:2, 4:2:0; others, 4:4:0 say, are upsampled differently
 _ORIENTATION = 0x0112
 _NO_END = "the JPEG is cut off: it has no end marker"
+_MOST_SCANS = 100  # an ordinary progressive picture has about ten; each goes through all its pixels again
 _XMP_ORIENTATION = b"tiff:Orientation"  # what counts where EXIF says nothing; Pillow knows how to read it
 _PNG_PROFILES = (b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -66,6 +67,27 @@ def check_size(width: int, height: int, max_pixels: int, max_side: int) -> None:
         raise RecordError(f"the picture is {width} x {height}; expected at most {max_pixels} pixels (max_pixels)")
 
 
+def inner_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """Width and height of what a WebP or the pictures of an ICO say of themselves: readers take memory by these."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        if data[12:16] == b"VP8X":
+            yield int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        elif data[12:16] == b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            yield (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        elif data[12:16] == b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            yield width & 0x3FFF, height & 0x3FFF
+    if data[:4] == b"\0\0\1\0":
+        for place in range(6, 6 + 16 * int.from_bytes(data[4:6], "little"), 16):
+            at = int.from_bytes(data[place + 12 : place + 16], "little")
+            if data[at : at + 8] == _PNG_SIGNATURE and at + 24 <= len(data):
+                yield struct.unpack_from(">II", data, at + 16)
+            elif at + 12 <= len(data):  # a bitmap and its mask, one above the other
+                width, height = struct.unpack_from("<ii", data, at + 4)
+                yield abs(width), abs(height) // 2
+
+
 def _jpeg(data: bytes) -> Header:
     frame: _Frame | None = None
     tables: set[int] = set()
@@ -82,6 +104,8 @@ def _jpeg(data: bytes) -> Header:
         elif marker == 0xDA:
             if frame is None:
                 raise RecordError("the JPEG has no frame header")
+            if frame.scans == _MOST_SCANS:
+                raise RecordError(f"the JPEG has more than {_MOST_SCANS} scans")
             if frame.scan(body, tables):
                 if data.rfind(b"\xff\xd9", at) < 0:
                     raise RecordError(_NO_END)
@@ -169,6 +193,8 @@ def _png(data: bytes) -> Header:
             raise RecordError(f"the PNG is damaged: wrong checksum in its {name!r} chunk")
         if not depth and (name != b"IHDR" or length != 13):
             raise RecordError("the PNG is damaged: it does not begin with its header")
+        if name == b"IHDR" and depth:
+            raise RecordError("the PNG is damaged: it has two headers")
         if name == b"IHDR":
             width, height, depth, colour = struct.unpack_from(">IIBB", data, body)
             alpha, plain = colour != _PALETTE, depth <= 8

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipelines.errors import RecordError
-from pipelines.image._header import check_size
+from pipelines.image._header import check_size, inner_sizes
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs as errors on stderr, it also raises
 
@@ -28,6 +28,7 @@ HARD_LIMIT = 178_956_970  # pixels above which Pillow itself refuses to open a f
 
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _UNTURN = {6: 8, 8: 6}  # all other orientations undo themselves
 _SPREAD = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of few bits by
 
@@ -41,10 +42,13 @@ def bind(mode: Mode, upright: bool, max_pixels: int, max_side: int) -> Callable[
 
     def decode(data: bytes) -> Picture:
         kind: str | None = "picture"
+        for width, height in inner_sizes(data):
+            check_size(width, height, max_pixels, max_side)
         try:
             with Image.open(io.BytesIO(data), formats=formats) as image:
                 kind = image.format
                 check_size(image.width, image.height, max_pixels, max_side)
+                check_size(*_block(image), max_pixels, max_side)
                 pixels = _load(image, upright, _classes if mode == "classes" else _levels)
                 check_size(image.width, image.height, max_pixels, max_side)  # an ICO knows its size only now
         except (RecordError, MemoryError):
@@ -92,6 +96,13 @@ def _load(image: ImageFile.ImageFile, upright: bool, read: Callable[[Any], Pictu
     if upright:
         return turned(pixels, after)
     return pixels if after == before else turned(pixels, _UNTURN.get(before, before))
+
+
+def _block(image: Image.Image) -> tuple[int, int]:
+    """Width and height of what is decoded at once: a tile of a TIFF may be larger than its picture."""
+    tags: Any = getattr(image, "tag_v2", {})
+    width, length = (tags.get(tag) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    return (width, length) if isinstance(width, int) and isinstance(length, int) else image.size
 
 
 def _orientation(image: Image.Image) -> int:

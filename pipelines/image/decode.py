@@ -62,7 +62,9 @@ class Decode(Step):
     XMP) says, since that is what people see and annotate; "ignore" leaves the rows as they are stored, as torchvision
     and TensorFlow do by themselves.
     A file that is empty, cut off, damaged, unknown, above `max_pixels` or with a side above `max_side` pixels fails
-    its record; sizes are checked before decoding.
+    its record; sizes are checked before decoding, so that no memory is taken for what is refused, and so are JPEGs of
+    more than 100 scans. Damage within the compressed pixels of a JPEG that its structure does not show is no failure:
+    what libjpeg makes of these pixels may differ between the frameworks.
     Source: torchvision.io.decode_jpeg and decode_png; tf.io.decode_jpeg (accurate DCT) and decode_png; Pillow on
     the host where these differ (4:4:0 and CMYK JPEG, 16-bit PNG, transparent palettes) or cannot decode.
     """

@@ -31,6 +31,7 @@ from pipelines.report._compare_view import view
 from pipelines.report._compare_wire import Place, mean_rows, read, spread, spread_batches
 from pipelines.report.progress import progress
 from pipelines.report.tables import show
+from pipelines.runtime._lanes import cores
 from pipelines.runtime._lengths import kept_lengths
 from pipelines.sources._base import Source
 from pipelines.spec import FRAMEWORKS
@@ -176,7 +177,7 @@ def compare(
         places = spread_batches(grid, epoch, records)
         timed = spread_batches(grid, epoch, min(records, RECORDS))
         _read_once(source, plan, grid, epoch, timed)
-        sides = _time(workers, loaded, timed, threads or os.cpu_count() or 1)
+        sides = _time(workers, loaded, timed, threads or cores())
         leans: list[tuple[str, dict[str, Any]]] = [
             (name, one) for name in FRAMEWORKS for one in workers[name].ask("leans")["leans"]
         ]

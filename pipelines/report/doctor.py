@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.report.tables import show
+from pipelines.runtime._lanes import cores
 
 SECONDS_PER_LIBRARY = 120.0
 _MARK = "doctor-facts:"
@@ -228,7 +229,7 @@ class Report:
 
 def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
     """Try every library, each for at most `seconds`, and report what works."""
-    with ThreadPoolExecutor(max_workers=max(1, min(4, _cores()))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, min(4, cores()))) as pool:
         libraries = tuple(pool.map(lambda probe: try_library(probe, seconds), PROBES))
     return Report(
         python=f"{platform.python_version()} at {sys.executable}",
@@ -279,12 +280,8 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _settings(libraries: tuple[Library, ...]) -> dict[str, str]:
-    settings = {"cores this process may use": str(_cores())}
+    settings = {"cores this process may use": str(cores())}
     for found in libraries:
         if "threads" in found.facts:
             settings[f"threads of {found.distribution}"] = str(found.facts["threads"])

@@ -13,9 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.announced import announced
 from pipelines.buckets import Lengths
-from pipelines.catalog import MODALITIES, find_step, step_names
+from pipelines.catalog import MODALITIES, announced_step_names, find_step, step_names
 from pipelines.config import Config
+from pipelines.errors import UserError
 from pipelines.plan import Plan, grid_of
 from pipelines.spec import Spec
 from pipelines.step import Step
@@ -86,8 +88,18 @@ def steps_table() -> RenderableType:
     table = Table(box=None, pad_edge=False, show_header=False)
     for modality in MODALITIES:
         for name in (n for n in step_names() if n.startswith(f"{modality}.")):
-            table.add_row(f"[bold]{escape(name)}[/]", escape((find_step(name).__doc__ or "").strip().splitlines()[0]))
+            table.add_row(f"[bold]{escape(name)}[/]", escape(_first_line(find_step(name))))
+    for name in announced_step_names():
+        try:
+            said = f"{_first_line(find_step(name))} ({announced()[name].where})"
+        except UserError as error:
+            said = str(error)
+        table.add_row(f"[bold]{escape(name)}[/]", escape(said))
     return table
+
+
+def _first_line(step: type[Step]) -> str:
+    return (inspect.getdoc(step) or "").partition("\n")[0]
 
 
 def step_page(name: str) -> RenderableType:
@@ -101,8 +113,9 @@ def step_page(name: str) -> RenderableType:
         table.add_row(escape(parameter), escape(_type_name(step, parameter)), escape(default))
     agreement = f"Between the frameworks: {step.agreement}"
     why = f" ({step.agreement.why})" if step.agreement.why else ""
+    own = f"  {announced()[name].where}" if name in announced_step_names() else ""
     return Group(
-        Text(f"{name}\n", style="bold"),
+        Text(f"{name}{own}\n", style="bold"),
         Text(inspect.cleandoc(step.__doc__ or "") + "\n"),
         table,
         Text(f"\n{agreement}{why}"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
+from pipelines.announced import code_digest
 from pipelines.cache import Cache
 from pipelines.config import Config, meaning
 from pipelines.native import library_versions, to_numpy
@@ -71,6 +72,7 @@ def with_cache(config: Config, plan: Plan, source: Source) -> tuple[Plan, Cached
         steps = [meaning(use, config.base) for use in uses[prefix.field.name][: prefix.stop]]
         exact = all(isinstance(node.step.agreement, Identical) for node in prefix.field.nodes[: prefix.stop])
         what = [FORMAT, prefix.field.sources, steps, source.fingerprint()]
+        what += filter(None, [code_digest(type(node.step)) for node in prefix.field.nodes[: prefix.stop]])
         what += ["both"] if exact else [config.framework, library_versions(config.framework)]
         digest = blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=12).hexdigest()
         caches[prefix.name] = Cache(home / f"{prefix.field.name}-{digest}", prefix.spec, len(source), most)

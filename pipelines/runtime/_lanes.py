@@ -8,6 +8,7 @@ Order and results do not depend on it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from types import TracebackType
@@ -16,6 +17,11 @@ WINDOW_S = 0.2
 LEAST_BATCHES = 4
 GAIN = 1.05
 """What fewer workers must gain to be preferred; chance is seldom above it."""
+
+
+def cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Lanes:

@@ -8,7 +8,6 @@ missing from a batch are replayed alone, eagerly, which tells the step and the r
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from pipelines.plan import Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw
 from pipelines.runtime._engine import Delivered, Engine
 from pipelines.runtime._gpu import share_gpus
+from pipelines.runtime._lanes import cores
 from pipelines.runtime._wire import pack, signature, unpack
 from pipelines.sources._base import Source
 
@@ -45,7 +45,7 @@ class TensorflowEngine(Engine):
     ) -> None:
         super().__init__(plan, source, fills)
         self.device = find_device(device)
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or cores()
         self._pending: dict[int, deque[Chunk]] = {}
         self._runs = 0
         self._waiting: deque[tuple[int, Iterable[Chunk]]] = deque()

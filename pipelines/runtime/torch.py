@@ -8,7 +8,6 @@ nothing has to be copied between processes.
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from pipelines.grid import Chunk, Failure
 from pipelines.plan import FieldPlan, Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw, reason_of
 from pipelines.runtime._engine import Batch, Delivered, Engine
-from pipelines.runtime._lanes import Lanes
+from pipelines.runtime._lanes import Lanes, cores
 from pipelines.sources._base import Source
 
 AHEAD = 2
@@ -48,7 +47,7 @@ class TorchEngine(Engine):
     ) -> None:
         super().__init__(plan, source, fills)
         self.device = find_device(device)
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or cores()
         self.lanes = Lanes(self.threads, fixed=threads is not None)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
@@ -64,7 +63,7 @@ class TorchEngine(Engine):
         self.lanes.start()
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(self._make, chunk))
+                waiting.append(pool.submit(self.make, chunk))
                 if len(waiting) >= self.threads + AHEAD:
                     yield self._hand_over(waiting.popleft())
             while waiting:
@@ -84,8 +83,8 @@ class TorchEngine(Engine):
                     value.record_stream(stream)
         return delivered
 
-    def _make(self, chunk: Chunk) -> tuple[Delivered, Any]:
-        """One batch; runs in a worker thread."""
+    def make(self, chunk: Chunk) -> tuple[Delivered, Any]:
+        """One batch, and the CUDA event after which it is there; runs in a worker thread or process."""
         with self.lanes, torch.no_grad(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
             failures: list[Failure] = []
             rows = self._host(chunk, failures)
@@ -256,7 +255,7 @@ class _Workers(ThreadPoolExecutor):
 
     def __init__(self, threads: int) -> None:
         mine = torch.get_num_threads()
-        super().__init__(threads, thread_name_prefix="pipelines", initializer=_on_one_core)
+        super().__init__(threads, thread_name_prefix="pipelines", initializer=on_one_core)
         started = threading.Barrier(threads + 1)
         for _ in range(threads):
             self.submit(started.wait)
@@ -264,7 +263,7 @@ class _Workers(ThreadPoolExecutor):
         torch.set_num_threads(mine)  # the setting is per thread, but threads to come inherit the last one made
 
 
-def _on_one_core() -> None:
+def on_one_core() -> None:
     """Lets this thread's torch ops run on this thread alone.
 
     torch.set_num_threads is per thread for OpenMP, but for the whole process in MKL, whose setting for one thread

@@ -82,8 +82,8 @@ class BatchDataset(IterableDataset[dict[str, Any]]):
     def _there(self) -> Pipeline:
         """The pipeline; in a process that this object was sent to, one of its own."""
         if self._pipe is None:
-            config, options = self._made_with
-            self._pipe = Pipeline(config, **options)
+            config, options = self._made_with  # and no processes of its own: this is one
+            self._pipe = Pipeline(config, **options | {"workers": "threads"})
         return self._pipe
 
     def __getstate__(self) -> dict[str, Any]:

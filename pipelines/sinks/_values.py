@@ -104,6 +104,20 @@ def write_npy(file: IO[bytes], array: np.ndarray[Any, Any]) -> None:
     np.save(file, array, allow_pickle=False)
 
 
+def npy_header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a .npy file of version 1.0 and `size` bytes, read up to its values; ValueError if they clash.
+
+    No objects, which would be unpickled, and no more values than there are bytes for.
+    """
+    npy: Any = np.lib.format  # which has no types
+    if npy.read_magic(file) != (1, 0):
+        raise ValueError("expected a .npy file of version 1.0")
+    shape, by_column, dtype = npy.read_array_header_1_0(file)
+    if by_column or dtype.hasobject or file.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"expected {size} bytes of plain numbers, got {dtype}{list(shape)}")
+    return shape, dtype
+
+
 def rebuilt(flat: np.ndarray[Any, Any], spec: Spec, shape: np.ndarray[Any, Any] | None = None) -> Any:
     """A record's array from its values in a row and, where it has one, its stored shape; ValueError if they clash."""
     if shape is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.sinks._base import Record, ShardReader, ShardWriter, Sink
 from pipelines.sinks._files import read_range
-from pipelines.sinks._values import columns, dtype_of, encoded, from_bytes, rebuilt, write_npy
+from pipelines.sinks._values import columns, dtype_of, encoded, from_bytes, npy_header, rebuilt, write_npy
 from pipelines.spec import Spec
 
 Array = np.ndarray[Any, Any]
@@ -134,12 +134,10 @@ def _members(path: Path) -> dict[str, _Member]:
         if info.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{info.filename} in {path.name} is compressed")
         header = io.BytesIO(read_range(path, start, min(info.file_size, _NPY_HEADER_LIMIT)))
-        npy: Any = np.lib.format  # which has no types
-        if npy.read_magic(header) != (1, 0):
-            raise ValueError(f"{info.filename} in {path.name} is no .npy file of version 1.0")
-        shape, by_column, dtype = npy.read_array_header_1_0(header)
-        if by_column or dtype.hasobject or header.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise ValueError(f"{info.filename} in {path.name} is damaged")
+        try:
+            shape, dtype = npy_header(header, info.file_size)
+        except ValueError as error:
+            raise ValueError(f"{info.filename} in {path.name} is damaged: {error}") from error
         found[info.filename.removesuffix(".npy")] = _Member(path, start + header.tell(), dtype, shape)
     return found
 

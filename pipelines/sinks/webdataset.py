@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.sinks._base import Record, ShardReader, ShardWriter, Sink
 from pipelines.sinks._files import read_range
-from pipelines.sinks._values import columns, dtype_of, encoded, from_bytes, rebuilt, write_npy
+from pipelines.sinks._values import columns, dtype_of, encoded, from_bytes, npy_header, rebuilt, write_npy
 from pipelines.spec import Spec
 
 _LONGEST = 60
@@ -150,10 +150,11 @@ class _Reader(ShardReader):
             return json.loads(content) if spec.axes else from_bytes(content, spec)
         if ending(spec) == ".cls":
             return np.asarray(int(content), spec.dtype)
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-        if array.dtype != dtype_of(spec):
-            raise ValueError(f"{name}: expected {spec}, got {array.dtype}")
-        return rebuilt(array.reshape(-1), spec, np.array(array.shape))
+        file = io.BytesIO(content)
+        shape, dtype = npy_header(file, len(content))
+        if dtype != dtype_of(spec):
+            raise ValueError(f"{name}: expected {spec}, got {dtype}")
+        return rebuilt(np.frombuffer(content, dtype, offset=file.tell()), spec, np.array(shape, np.int64))
 
 
 SINK = WebDataset

@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +18,7 @@ from pipelines.errors import RecordError, SourceError
 Row = Mapping[str, Any] | RecordError
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 ROWS_AT_ONCE = 512
-LONGEST_CELL = 1 << 30  # Python's own limit, 128 KiB, is less than a long document
+LONGEST_LINE = 1 << 27
 
 
 def format_of(path: Path) -> str:
@@ -32,29 +32,39 @@ def format_of(path: Path) -> str:
     return form
 
 
-def rows_of(path: Path, columns: Sequence[str] | None, header: bool) -> Iterator[Row]:
-    """Each row as a mapping, or as the error that keeps it from being one."""
+def rows_of(path: Path, columns: Sequence[str] | None, header: bool, longest: int = LONGEST_LINE) -> Iterator[Row]:
+    """Each row as a mapping, or as the error that keeps it from being one; SourceError for a line above `longest`."""
     form = format_of(path)
     try:
         if form == "parquet":
             yield from _parquet(path)
         elif form == "jsonl":
             with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as file:
-                yield from _jsonl(file)
+                yield from _jsonl(_lines(file, longest, path))
         else:
             # a byte that is not UTF-8 becomes a lone surrogate, and so fails its own row alone
             how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
             with gzip.open(path, "rt", **how) if path.suffix == ".gz" else path.open(**how) as text:
-                yield from _separated(text, form, columns, header, path)
+                yield from _separated(_lines(text, longest, path), longest, form, columns, header, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise SourceError(f"manifest: {path} is damaged or not gzip: {e}") from e
     except OSError as e:
         raise SourceError(f"manifest: cannot read {path}: {e.strerror or e}") from e
 
 
-def _separated(file: TextIO, form: str, columns: Sequence[str] | None, header: bool, path: Path) -> Iterator[Row]:
+def _lines(file: Any, longest: int, path: Path) -> Iterator[Any]:
+    """The lines of a file, of which none is read that is too long to be held: little in a .gz may become much."""
+    while line := file.readline(longest + 1):
+        if len(line) > longest:
+            raise SourceError(f"manifest: {path} has a line of more than {longest} characters (max_line)")
+        yield line
+
+
+def _separated(
+    file: Iterator[str], longest: int, form: str, columns: Sequence[str] | None, header: bool, path: Path
+) -> Iterator[Row]:
     """CSV is quoted as RFC 4180 says; TSV has no quotes, its lines and tabs are all there is."""
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+    csv.field_size_limit(max(csv.field_size_limit(), longest))  # its own, 128 KiB, is less than a long document
     reader = csv.reader(file, strict=True) if form == "csv" else _tabs(file)
     names = columns
     if header:
@@ -87,7 +97,7 @@ def _separated(file: TextIO, form: str, columns: Sequence[str] | None, header: b
             yield dict(zip(names, cells, strict=True))
 
 
-def _tabs(file: TextIO) -> Iterator[list[str]]:
+def _tabs(file: Iterable[str]) -> Iterator[list[str]]:
     for line in file:
         line = line.removesuffix("\n").removesuffix("\r")
         yield line.split("\t") if line else []

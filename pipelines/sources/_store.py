@@ -150,7 +150,7 @@ class Store(Source):
             self._batches: list[tuple[Any, Mapping[str, Kind]]] = []
             begin = 0
             for part in held["parts"]:
-                path = folder / part["file"]
+                path = folder / Path(part["file"]).name
                 if path.stat().st_size != part["bytes"]:
                     raise ValueError(f"{path.name} has another size")
                 file = pa.ipc.open_file(pa.memory_map(str(path)))

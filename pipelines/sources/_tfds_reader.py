@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ def _builder(request: Mapping[str, Any]) -> Any:
     import tensorflow_datasets as tfds
 
     name, where = request["builder"], request["root"]
+    _need_own_features(Path(where, name.split("/")[0].split(":")[0]))
     try:
         builder = tfds.builder(name, data_dir=where)
     except tfds.core.DatasetNotFoundError as e:
@@ -48,6 +51,23 @@ def _builder(request: Mapping[str, Any]) -> Any:
     elif not builder.is_prepared():
         raise SourceError(f"expected the prepared data set at {builder.data_dir}; `download: true` makes it")
     return builder
+
+
+def _need_own_features(prepared: Path) -> None:
+    """SourceError when a prepared data set describes its features by classes of others, which would be imported."""
+    for path in sorted(prepared.rglob("features.json")):
+        try:
+            waiting = [json.loads(path.read_bytes())]
+        except (OSError, ValueError) as e:
+            raise SourceError(f"{path} is damaged: {e}") from e
+        while waiting:
+            part = waiting.pop()
+            inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+            waiting += [value for value in inner if isinstance(value, (dict, list))]
+            for key in ("pythonClassName", "type") if isinstance(part, dict) else ():
+                named = part.get(key)
+                if isinstance(named, str) and "." in named and not named.startswith("tensorflow_datasets."):
+                    raise SourceError(f"{path} names {named}; expected features of tensorflow_datasets alone")
 
 
 def _undecoded(features: Any) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import weakref
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from pipelines.errors import RecordError, SourceError
 from pipelines.sources._base import Source, SourceConfig
@@ -22,6 +22,8 @@ from pipelines.step import ConfigPath
 
 CHUNK = 1 << 24
 BOM = b"\xef\xbb\xbf"
+LONGEST_LINE = 1 << 27
+MOST_UNPACKED = 1 << 36
 
 
 class Lines(SourceConfig):
@@ -30,32 +32,46 @@ class Lines(SourceConfig):
     Values: `text`, the line without its end. Lines end in \n or \r\n; other separators are text. Empty
     lines are records too; a byte order mark at the start of the file is left out.
     Key: the number of the line, from 1.
-    A line that is not UTF-8 fails alone. A .gz file is unpacked once into the cache.
+    A line that is not UTF-8, or has more than `max_bytes`, fails alone. A .gz file is unpacked once into the cache, and
+    refused where that gives more than `max_unpacked` bytes.
     """
 
     path: ConfigPath
+    max_bytes: Annotated[int, Field(gt=0)] = LONGEST_LINE
+    max_unpacked: Annotated[int, Field(gt=0)] = MOST_UNPACKED
 
     def open(self) -> Source:
         if state_of(self.path) is None or not self.path.is_file():
             raise SourceError(f"lines: expected a text file, there is none at {self.path}")
         if self.path.suffix != ".gz":
-            return LinesSource(self.path, self.path.name)
+            return LinesSource(self.path, self.path.name, self.path, self.max_bytes)
         folder, _ = kept(
             f"lines-{self.path.name}",
             {"source": "lines"},
             str(self.path.resolve()),
             lambda: digest(state_of(self.path)),
-            lambda work: _unpack(self.path, work / "text"),
+            lambda work: self._unpack(work / "text"),
         )
-        return LinesSource(folder / "text", self.path.name, self.path)
+        return LinesSource(folder / "text", self.path.name, self.path, self.max_bytes)
+
+    def _unpack(self, to: Path) -> None:
+        with to.open("wb") as out:
+            for block in unpacked(self.path, self.max_unpacked, "lines"):
+                out.write(block)
 
 
-def _unpack(path: Path, to: Path) -> None:
+def unpacked(path: Path, most: int, source: str) -> Iterator[bytes]:
+    """The content of a .gz file in blocks; SourceError where it is damaged, or as soon as it is more than `most`."""
+    total = 0
     try:
-        with to.open("wb") as out, gzip.open(path) as packed:
-            shutil.copyfileobj(packed, out, CHUNK)
+        with gzip.open(path) as packed:
+            while block := packed.read(CHUNK):
+                total += len(block)
+                if total > most:
+                    raise SourceError(f"{source}: {path} unpacks to more than {most} bytes (max_unpacked)")
+                yield block
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise SourceError(f"lines: {path} is damaged or not gzip: {e}") from e
+        raise SourceError(f"{source}: {path} is damaged or not gzip: {e}") from e
 
 
 class LinesSource(Source):
@@ -63,9 +79,9 @@ class LinesSource(Source):
 
     values = {"text": TEXT}  # noqa: RUF012  # never changed
 
-    def __init__(self, path: Path, shown: str, original: Path | None = None) -> None:
-        self._shown = shown
-        self._original = original or path
+    def __init__(self, path: Path, shown: str, original: Path, max_bytes: int = LONGEST_LINE) -> None:
+        self._shown, self._most = shown, max_bytes
+        self._original = original
         try:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as e:
@@ -83,6 +99,10 @@ class LinesSource(Source):
 
     def read(self, index: int, names: Collection[str]) -> dict[str, Any]:
         begin, end = int(self._starts[index]), int(self._starts[index + 1])
+        if end - begin > self._most + 2:  # with its end
+            raise RecordError(
+                f"line {index + 1} of {self._shown} has {end - begin} bytes, more than max_bytes={self._most}"
+            )
         line = os.pread(self._file, end - begin, begin)
         if len(line) != end - begin:
             raise RecordError(f"{self._shown} became shorter while it was read")

@@ -23,14 +23,15 @@ class Tfds(SourceConfig):
     `train[:10%]` of a builder.
     Values: the features by name, those inside others joined by dots. Pictures are the original files; sounds
     are 16-bit WAV files where the builder states their rate; a class label is int64, with its name beside it as
-    `label_name`. Key: `tfds_id` of a builder (shard and number in it), the path of an `image_folder`.
+    `label_name`. Builders with a namespace (`community:name`) are refused, since their code would be fetched and run.
+    Key: `tfds_id` of a builder (shard and number in it), the path of an `image_folder`.
     """
 
     library: ClassVar[str] = "tfds"
     extra: ClassVar[str] = "tensorflow"
     needs: ClassVar[tuple[str, ...]] = ("tensorflow",)
 
-    builder: Annotated[str, Field(pattern=r"^[\w:.-]+(/[\w.-]+)?(:[\d.*]+)?$")] | None = None
+    builder: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?(:[\d.*]+)?$")] | None = None
     image_folder: ConfigPath | None = None
     split: str
     data_dir: ConfigPath | None = None
@@ -53,7 +54,7 @@ class Tfds(SourceConfig):
             return open_once(Tfds, "image_folder", request, self.image_folder, [self.image_folder], {}, download=False)
         assert self.builder is not None
         root = self.data_dir or Path.home() / "tensorflow_datasets"
-        name = self.builder.split("/")[0].split(":")[-1 if "/" in self.builder else 0]
+        name = self.builder.split("/")[0].split(":")[0]
         request = {"builder": self.builder, "split": self.split}
         return open_once(Tfds, self.builder, request, root, [root / name], {}, download=self.download)
 

@@ -5,41 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from audit import watching
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipelines.config import Config, json_schema, read_config
 from pipelines.errors import UserError
-
-RUNS_CODE = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class", "exec", "compile"}
-_watched: list[tuple[str, Any]] | None = None
-
-
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _watched is not None and (event in RUNS_CODE or event == "import"):
-        _watched.append((event, arguments[0]))
-
-
-sys.addaudithook(_hook)
-
-
-@contextmanager
-def watching() -> Iterator[list[tuple[str, Any]]]:
-    """What the body looks for to import and whatever of it runs code."""
-    global _watched
-    _watched = seen = []
-    try:
-        yield seen
-    finally:
-        _watched = None
 
 
 @pytest.fixture(scope="module", autouse=True)

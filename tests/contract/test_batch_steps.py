@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract.checks import check_described
-from contract.harness import _draw as to_draw
-from contract.harness import specs_of
-from contract.values import draw_value
 
 from pipelines.catalog import find_step, step_names
+from pipelines.contract._checks import check_described
+from pipelines.contract._harness import _draw as to_draw
+from pipelines.contract._harness import specs_of
+from pipelines.contract._values import draw_value
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import FRAMEWORKS, TEXT, Axis, Spec, picture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contract import checks
-from contract.harness import Case, cases, record_steps
 
 import pipelines
 from pipelines.catalog import MODALITIES, find_step, step_names
+from pipelines.contract import _checks as checks
+from pipelines.contract._harness import Case, cases, record_steps
 from pipelines.step import BatchStep, Step
 
 STEPS = record_steps()

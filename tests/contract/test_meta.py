@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
-from contract import checks
-from contract.harness import Case
 
+from pipelines.contract import _checks as checks
+from pipelines.contract._harness import Case
 from pipelines.errors import SpecError
 from pipelines.spec import FRAMEWORKS, PER_RECORD, TEXT, Axis, Spec, picture, waveform
 from pipelines.step import Close, Example, HostStep, Identical, Kernel, Step

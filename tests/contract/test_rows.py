@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract.checks import compare
-from contract.harness import Bound, Case, Result, cases
-from contract.values import RATES, Record
 
 from pipelines.audio._headers import inspect
 from pipelines.audio._pcm import KINDS
+from pipelines.contract._checks import compare
+from pipelines.contract._harness import Bound, Case, Result, cases
+from pipelines.contract._values import RATES, Record
 from pipelines.spec import FRAMEWORKS, PER_RECORD, TEXT, Spec
 from pipelines.step import Kernel
 

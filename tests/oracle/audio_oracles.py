@@ -12,9 +12,9 @@ import scipy.fft
 import scipy.ndimage
 import scipy.signal
 import soundfile
-from contract.values import Record
 from oracle.base import NoOracle, Oracle
 
+from pipelines.contract._values import Record
 from pipelines.draw import normals
 from pipelines.spec import Spec
 from pipelines.step import Close, Identical

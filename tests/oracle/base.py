@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from contract.values import Record
-
+from pipelines.contract._values import Record
 from pipelines.spec import Spec
 from pipelines.step import Agreement, Step
 

@@ -7,11 +7,11 @@ import math
 from typing import Any
 
 import numpy as np
-from contract.values import Record
 from oracle.base import NoOracle, Oracle
 from PIL import Image, ImageOps
 from scipy import ndimage
 
+from pipelines.contract._values import Record
 from pipelines.spec import Spec
 from pipelines.step import Close, Identical, Levels
 

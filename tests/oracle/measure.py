@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from contract.harness import Case, cases
 from oracle.audio_oracles import ORACLES as AUDIO
 from oracle.base import NoOracle, Oracle, expected
 from oracle.image_oracles import ORACLES as IMAGE
 from oracle.text_oracles import ORACLES as TEXT
 
+from pipelines.contract._harness import Case, cases
 from pipelines.spec import FRAMEWORKS
 from pipelines.step import Agreement, Close, Levels, difference
 

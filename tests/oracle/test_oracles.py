@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract.harness import Case, cases
 from oracle.base import NoOracle, Oracle
 from oracle.measure import ORACLES, against_oracle
 
 from pipelines.catalog import step_names
+from pipelines.contract._harness import Case, cases
 
 ROOT = Path(__file__).parents[2]
 CASES = list(cases())

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import sentencepiece
-from contract.values import Record
 from oracle.base import NoOracle, Oracle
 from tokenizers import ByteLevelBPETokenizer, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from pipelines.contract._values import Record
 from pipelines.spec import Spec
 from pipelines.step import Identical
 

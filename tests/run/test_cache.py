@@ -162,7 +162,7 @@ def test_values_come_back(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, value)
 
 
-@pytest.mark.parametrize("damage", ["cut", "bits", "index", "no index", "other shape"])
+@pytest.mark.parametrize("damage", ["cut", "bits", "index", "no index", "other shape", "absurd sizes"])
 def test_what_is_broken_is_not_believed(tmp_path: Path, damage: str) -> None:
     filled(tmp_path / "c").tell()
     (data,), (index,) = tmp_path.glob("c/*.data"), tmp_path.glob("c/*.index")
@@ -174,6 +174,10 @@ def test_what_is_broken_is_not_believed(tmp_path: Path, damage: str) -> None:
         index.write_bytes(index.read_bytes()[:100])
     elif damage == "no index":
         index.unlink()
+    elif damage == "absurd sizes":
+        rows = np.load(index)
+        rows[::2, 3:], rows[1::2, 1] = 1 << 60, -1
+        np.save(index.open("wb"), rows)
     else:
         np.save(index.open("wb"), np.zeros((4, 2), np.int64))
     cache = Cache(tmp_path / "c", SPEC, 20, 10**9)

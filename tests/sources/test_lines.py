@@ -80,7 +80,7 @@ def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:
 
 def test_reading_from_many_threads(data: Path) -> None:
     path = data / "text_wikitext2/valid.txt"
-    source = LinesSource(path, path.name)
+    source = LinesSource(path, path.name, path)
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda i: source.read(i, ["text"])["text"], range(len(source))))
     assert read == path.read_bytes().decode().removesuffix("\n").split("\n")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from contract.values import RATES, RECORDS, Record, closed, draw_records, draw_value, draws
 
 from pipelines.catalog import find_step, step_names
+from pipelines.contract._values import RATES, RECORDS, Record, closed, draw_records, draw_value, draws
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import FRAMEWORKS, PER_RECORD, Axis, Framework, Spec
 from pipelines.step import Agreement, BatchStep, Example, Step

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
-from contract.harness import Bound, Case, Result, numbers
-from contract.values import RATES, Record, edge_values
 from ruamel.yaml import YAML
 
+from pipelines.contract._harness import Bound, Case, Result, numbers
+from pipelines.contract._values import RATES, Record, edge_values
 from pipelines.errors import SpecError
 from pipelines.spec import BYTES, FRAMEWORKS, TEXT, Axis, Spec, picture, waveform
 from pipelines.step import Agreement, Identical, Step, difference
@@ -82,9 +82,14 @@ def choices(annotation: Any) -> Iterator[Any]:
             yield from choices(part)
 
 
-def check_bindings_exist(cls: type[Step]) -> None:
-    """The binding in each framework that the step runs in is written, and both are called the same way."""
+def check_bindings_exist(cls: type[Step], one_is_enough: bool = False) -> None:
+    """The binding in each framework that the step runs in is written, and both are called the same way.
+
+    Unless `one_is_enough`, a step with one binding has to say in words of its own that it runs in one framework.
+    """
     known = {f for number in numbers(cls) for f in Case(cls, number).step.frameworks} or set(FRAMEWORKS)
+    if cls.frameworks is Step.frameworks and not one_is_enough:
+        known = set(FRAMEWORKS)
     for name in (*(f"bind_{framework}" for framework in sorted(known)), "out_spec"):
         if getattr(cls, name) is getattr(Step, name):
             raise AssertionError(f"{name} is missing")
