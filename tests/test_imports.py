@@ -22,6 +22,7 @@ MODALITIES = ("audio", "text", "image", "label")
 ORDER = (
     ("errors",),
     ("spec",),
+    ("companions",),
     ("native", "guard"),
     ("step", "draw"),
     ("grid", "geometry", "weights"),

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines import companions
 from pipelines.config import read_config
 from pipelines.errors import PipelineError
 from pipelines.grid import Chunk
@@ -29,7 +30,6 @@ from pipelines.runtime._chain import Carried, Chain, Sizes, StepFailure, is_mach
 from pipelines.runtime._engine import Delivered
 from pipelines.spec import Spec
 from pipelines.step import BatchStep, HostStep, Step
-from pipelines.text import _library
 
 BATCH = "batch"
 COUNT = Spec("int64")
@@ -284,11 +284,11 @@ def _reads(node: BatchNode) -> list[str]:
 def _leans(step: Step, framework: str, takes: tuple[Spec, ...]) -> list[dict[str, str]]:
     if isinstance(step, HostStep):
         return [{"uses": HOST, "why": "it is a host step"}]
-    with _library.missed() as lacking:
+    with companions.missed() as lacking:
         for specs in [takes] if step.joins or isinstance(step, BatchStep) else [(spec,) for spec in takes]:
             step.bind(framework, *specs)
     names = dict.fromkeys(lacking)
-    return [{"uses": f"{_library.INSTEAD[n]} instead of {n}", "why": _library.why_not(n) or ""} for n in names]
+    return [{"uses": f"{companions.INSTEAD[n]} instead of {n}", "why": companions.why_not(n) or ""} for n in names]
 
 
 def _versions(framework: str) -> dict[str, str]:

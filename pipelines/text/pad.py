@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from pipelines.companions import usable
 from pipelines.errors import RecordError, SpecError
 from pipelines.guard import after
 from pipelines.spec import Axis, Spec
 from pipelines.step import Example, Identical, Kernel, Step
-from pipelines.text._library import usable
 from pipelines.text._seams import TOKENS, filled, ids, need_sequence
 
 
@@ -26,7 +26,7 @@ class Pad(Step):
     sequence fails the record: put text.truncate before this step.
 
     Source: torchtext.transforms.PadTransform, which leaves longer ones as they are;
-    keras_nlp.layers.StartEndPacker, which cuts them.
+    keras_hub.layers.StartEndPacker, which cuts them.
     """
 
     length: Annotated[int, Field(ge=1)]
@@ -122,8 +122,8 @@ class Pad(Step):
         import tensorflow as tf
 
         value = self._fill(x)
-        if usable("keras_nlp"):
-            from keras_nlp.layers import StartEndPacker
+        if usable("keras_hub"):
+            from keras_hub.layers import StartEndPacker
 
             dtype = x.dtype if x.is_numeric else "string"
             packer = StartEndPacker(self.length, pad_value=value, dtype=dtype)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from pipelines import companions
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
-from pipelines.text import _library
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._seams import TOKENS, Route
 
@@ -83,7 +83,7 @@ class Regex(Step):
         return f"{character_class(settled() | set(WHITESPACE))}*"
 
     def bind_torch(self, x: Spec) -> Kernel:
-        if not _library.usable("torchtext"):
+        if not companions.usable("torchtext"):
             return self._any_text
         from torchtext._torchtext import Regex as Compiled
 

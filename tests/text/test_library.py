@@ -8,18 +8,19 @@ import threading
 import pytest
 from text.texts import TEXT_OPS, no_library
 
+from pipelines import companions
 from pipelines.spec import TEXT
-from pipelines.text import Bpe, ClipBpe, Wordpiece, _library
+from pipelines.text import Bpe, ClipBpe, Wordpiece
 
 
 def test_a_library_that_is_missing_or_fails_to_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    _library.why_not.cache_clear()
+    companions.why_not.cache_clear()
     monkeypatch.setitem(sys.modules, "torchtext", None)  # importing it now raises ImportError
-    assert "torchtext" in (_library.why_not("torchtext") or "")
-    assert not _library.usable("torchtext")
+    assert "torchtext" in (companions.why_not("torchtext") or "")
+    assert not companions.usable("torchtext")
     monkeypatch.undo()
-    _library.why_not.cache_clear()
-    assert _library.why_not("torchtext") is None
+    companions.why_not.cache_clear()
+    assert companions.why_not("torchtext") is None
 
 
 def test_a_library_that_breaks_while_it_loads_is_told(
@@ -28,14 +29,14 @@ def test_a_library_that_breaks_while_it_loads_is_told(
     folder = tmp_path_factory.mktemp("broken")
     (folder / "broken_library.py").write_text("raise OSError('undefined symbol: _ZN3c10')\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
-    assert _library.why_not("broken_library") == "OSError: undefined symbol: _ZN3c10"
-    assert not _library.usable("json", "broken_library")
-    assert _library.usable("json")
+    assert companions.why_not("broken_library") == "OSError: undefined symbol: _ZN3c10"
+    assert not companions.usable("json", "broken_library")
+    assert companions.usable("json")
 
 
 def test_every_companion_library_works_in_the_full_stack() -> None:
-    missing = set() if TEXT_OPS else {"tensorflow_text", "keras_nlp"}
-    assert {name for name in _library.INSTEAD if not _library.usable(name)} == missing
+    missing = set() if TEXT_OPS else {"tensorflow_text", "keras_hub"}
+    assert {name for name in companions.INSTEAD if not companions.usable(name)} == missing
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_the_companion_library_is_what_runs(
         return asked
 
     assert ask() == []
-    monkeypatch.setattr(_library, "why_not", no_library)
+    monkeypatch.setattr(companions, "why_not", no_library)
     assert ask() != []
 
 
