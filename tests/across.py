@@ -104,9 +104,10 @@ def compare(path: str) -> int:
                 at = (case.cls.step_name(), framework)
                 largest[at] = max(largest.get(at, 0.0), measure(case.agreement, found, wanted))
                 compared += 1
-                wrong = None if found == wanted else "not the same" if not isinstance(found, np.ndarray) else None
                 if isinstance(found, np.ndarray):
                     wrong = case.agreement.excess(found, wanted)
+                else:
+                    wrong = None if found == wanted else "not the same"
                 if wrong:
                     faults.append(f"{case}, record {number}, {framework}: {wrong}")
     table = Table("step", "torch", "tensorflow", "stated agreement", title="Largest difference from the other stack")

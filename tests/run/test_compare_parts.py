@@ -306,6 +306,7 @@ def test_parity_comes_before_speed_and_fallbacks_are_told() -> None:
     assert "on tensorflow, text.pad cannot use the framework's own library here" in found.reason
 
 
+@pytest.mark.needs("torchtext")
 def test_what_a_step_leans_on_is_told_by_binding_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _leans(BasicEnglish(), "torch", (TEXT,)) == []
     monkeypatch.setattr(companions, "why_not", lambda library: "OSError: too old")
