@@ -1,8 +1,8 @@
 """Which companion libraries work here, and what is used where one does not: the one place that decides.
 
 It is found out by trying, never by comparing versions. torchtext ended with torch 2.3 and tensorflow-io with TensorFlow
-2.16; torchaudio gave up reading files; tensorflow-text and keras-hub have no build for every Python and TensorFlow. The
-steps give the same values without them, through the libraries of the base install.
+2.16; torchaudio and keras-hub gave up functions that steps used; tensorflow-text and keras-hub have no build for every
+Python and TensorFlow. The steps give the same values without them, through the libraries of the base install.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INSTEAD: Mapping[str, str] = {
     "torchtext": "tokenizers",
     "tensorflow_io": "soundfile",
     "tensorflow_text": "tokenizers",
-    "keras_hub": "tensorflow",
+    "keras_hub.StartEndPacker": "tensorflow",
 }
 """Each library that steps can do without, and what gives the same values where it cannot be used."""
 
@@ -50,10 +50,20 @@ def _tensorflow_io() -> None:
         tfio.audio.decode_flac(tf.constant(b""), dtype=tf.int16)
 
 
+def _start_end_packer() -> None:
+    import tensorflow as tf
+    from keras_hub.layers import StartEndPacker
+
+    with tf.init_scope(), tf.device("CPU:0"):  # outside a graph later releases go through Python, and by numbers alone
+        if not tf.is_tensor(StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]]))):
+            raise TypeError("it gives no tensors outside a graph")
+
+
 _TRIALS: Mapping[str, Callable[[], Any]] = {
     "torchaudio.load": _torchaudio_load,
     "torchtext": _torchtext,
     "tensorflow_io": _tensorflow_io,
+    "keras_hub.StartEndPacker": _start_end_packer,
 }
 """How a library is tried for which an import is not enough."""
 

@@ -21,10 +21,16 @@ class Stack:
 
 
 # tensorflow-text and keras-hub have no build for Python 3.12 that fits TensorFlow 2.16
-_WITHOUT_TEXT = frozenset({"tensorflow_text", "keras_hub"} if sys.version_info >= (3, 12) else ())
+_WITHOUT_TEXT = frozenset(
+    {"tensorflow_text", "keras_hub", "keras_hub.StartEndPacker"} if sys.version_info >= (3, 12) else ()
+)
 STACKS = {
     "full": Stack("full", "full-dev", _WITHOUT_TEXT),
-    "current": Stack("current", "current-dev", frozenset({"torchtext", "tensorflow_io", "torchaudio.load"})),
+    "current": Stack(
+        "current",
+        "current-dev",
+        frozenset({"torchtext", "tensorflow_io", "torchaudio.load", "keras_hub.StartEndPacker"}),
+    ),
 }
 STACK = STACKS[os.environ.get("PIPELINES_STACK", "full")]
 

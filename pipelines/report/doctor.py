@@ -143,7 +143,17 @@ import keras_hub
 assert keras_hub.tokenizers.ByteTokenizer()("a").numpy().tolist() == [97]
 """,
         "text.embed does not run on tensorflow",
-        INSTEAD["keras_hub"],
+    ),
+    Probe(
+        "keras-hub",
+        """
+import tensorflow as tf
+tf.config.set_visible_devices([], "GPU")
+from keras_hub.layers import StartEndPacker
+assert tf.is_tensor(StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]])))
+""",
+        instead=INSTEAD["keras_hub.StartEndPacker"],
+        part="StartEndPacker",
     ),
     Probe(
         "tokenizers",

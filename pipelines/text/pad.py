@@ -26,7 +26,7 @@ class Pad(Step):
     sequence fails the record: put text.truncate before this step.
 
     Source: torchtext.transforms.PadTransform, which leaves longer ones as they are;
-    keras_hub.layers.StartEndPacker, which cuts them.
+    keras_hub.layers.StartEndPacker, which cuts them, where it packs texts outside a graph; else tf.concat.
     """
 
     length: Annotated[int, Field(ge=1)]
@@ -122,7 +122,7 @@ class Pad(Step):
         import tensorflow as tf
 
         value = self._fill(x)
-        if usable("keras_hub"):
+        if usable("keras_hub.StartEndPacker"):
             from keras_hub.layers import StartEndPacker
 
             dtype = x.dtype if x.is_numeric else "string"
