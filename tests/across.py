@@ -34,6 +34,8 @@ class Pack:
 
     def put(self, value: Any) -> Any:
         """A value as JSON; arrays and bytes are kept aside."""
+        if isinstance(value, str):  # NumPy's too
+            return {"plain": str(value)}
         if isinstance(value, (list, tuple)):
             return {"list" if isinstance(value, list) else "tuple": [self.put(item) for item in value]}
         if isinstance(value, bytes):
