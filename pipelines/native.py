@@ -14,23 +14,26 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.companions import torch_beside_tensorflow
 from pipelines.errors import MissingLibrary
 from pipelines.spec import Spec
 
 
 def need_framework(framework: str) -> None:
-    """MissingLibrary unless `framework` is installed."""
+    """MissingLibrary unless `framework` is installed; it can be loaded then, also where the other one is."""
     try:
         found = find_spec(framework) is not None
     except ValueError:  # it is blocked in sys.modules
         found = False
     if not found:
         raise MissingLibrary({"torch": "PyTorch", "tensorflow": "TensorFlow"}[framework], framework)
+    if framework == "torch":
+        torch_beside_tensorflow()
 
 
 LIBRARIES = {
     "torch": ("torch", "torchaudio", "torchvision", "torchtext"),
-    "tensorflow": ("tensorflow", "tensorflow-io", "tensorflow-text", "keras-nlp"),
+    "tensorflow": ("tensorflow", "tensorflow-io", "tensorflow-text", "keras-hub"),
 }
 
 

@@ -34,6 +34,7 @@ FRAMEWORK_OF: Mapping[str, Framework] = {
     "torchaudio": "torch",
     "torchtext": "torch",
     "keras": "tensorflow",
+    "keras_hub": "tensorflow",
     "keras_nlp": "tensorflow",
 }
 """The framework that each library's models run in."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stacks import STACK
 
 # read by the frameworks when they load, so they stand here, before any test imports one
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+if STACK.name == "current":
+    import triton  # noqa: F401  # loaded after TensorFlow it ends the process; the tests load the two in any order
+
+LEFT_OUT: Counter[str] = Counter()
+"""How many tests are left out for each library that the stack does not hold."""
 
 
 @pytest.fixture(scope="session", params=("torch", "tensorflow"))
@@ -35,15 +42,26 @@ def data() -> Path:
     return folder.resolve()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*libraries): left out where the stack under test does not hold them")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without PIPELINES_DATA the tests on real data are left out, and counted as deselected."""
-    if not os.environ.get("PIPELINES_DATA"):
-        real = [item for item in items if "data" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=real)
-        items[:] = [item for item in items if item not in set(real)]
+    """Tests of what the stack does not hold, or of real data that is not there, are left out and counted."""
+    out = set()
+    for item in items:
+        lacking = {name for mark in item.iter_markers("needs") for name in mark.args} & STACK.lacks
+        LEFT_OUT.update(lacking)
+        if lacking or ("data" in getattr(item, "fixturenames", ()) and not os.environ.get("PIPELINES_DATA")):
+            out.add(item)
+    config.hook.pytest_deselected(items=[item for item in items if item in out])
+    items[:] = [item for item in items if item not in out]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"stack under test: {STACK.name}, without {', '.join(sorted(STACK.lacks)) or 'a gap'}")
+    for library, count in sorted(LEFT_OUT.items()):
+        terminalreporter.write_line(f"{count} tests of {library} were left out: the stack does not hold it")
     if not os.environ.get("PIPELINES_DATA"):
         terminalreporter.write_line("PIPELINES_DATA is not set: the tests on real data were left out", yellow=True)
 

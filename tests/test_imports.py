@@ -22,6 +22,7 @@ MODALITIES = ("audio", "text", "image", "label")
 ORDER = (
     ("errors",),
     ("spec",),
+    ("companions",),
     ("native", "guard", "announced"),
     ("step", "draw"),
     ("buckets",),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from pipelines import companions
 from pipelines.audio import _mp3, _pcm
 from pipelines.audio._headers import Header, Kind, inspect
 from pipelines.errors import RecordError
@@ -79,8 +80,9 @@ class Decode(Step):
     [100, 768000] Hz.
     Source: torchaudio.load (soundfile backend); tensorflow_io.audio.decode_flac, decode_vorbis and
     decode_mp3. They are asked only for files proved plain (_headers.py): tensorflow-io gives 0 samples for some
-    good files and lets damaged ones pass, so all others go through soundfile on both frameworks. A plain WAV's
-    samples are its bytes (_pcm.py); a library's way to them takes ten times as long.
+    good files and lets damaged ones pass, so all others go through soundfile on both frameworks, and all files where
+    a library of these does not work. A plain WAV's samples are its bytes (_pcm.py); a library's way to them takes ten
+    times as long.
     """
 
     channels: Literal["mono", "keep"] | Annotated[int, Field(ge=0, strict=True)] = "mono"
@@ -176,14 +178,17 @@ class Decode(Step):
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
-        import torchaudio
+
+        by_torchaudio = companions.usable("torchaudio.load")
 
         def kernel(data: bytes) -> tuple[torch.Tensor, int]:
             header = self._header(data)
-            if header.kind == Kind.HOST or header.kind in _pcm.KINDS:
+            if not by_torchaudio or header.kind == Kind.HOST or header.kind in _pcm.KINDS:
                 samples, rate_hz = self._read(data, header)
                 wave = torch.from_numpy(samples).T
             else:
+                import torchaudio
+
                 try:
                     wave, rate_hz = torchaudio.load(io.BytesIO(data), backend="soundfile")
                 except RuntimeError as error:
@@ -218,9 +223,9 @@ class Decode(Step):
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         import tensorflow as tf
-        import tensorflow_io as tfio
 
         by_host = host_tensorflow(lambda data: self._read(data, self._header(data)), x, _CHANNELS_LAST)
+        by_tensorflow_io = companions.usable("tensorflow_io")
 
         def look(data: Any) -> tuple[Any, ...]:
             """What the graph needs of a file, and its samples where they are at hand."""
@@ -231,9 +236,6 @@ class Decode(Step):
             branch = _BRANCHES.index(Kind.WAV_16 if ready else header.kind)
             return np.int32(branch), np.int64(header.rate_hz), np.int64(header.frames), header.md5, wave
 
-        def scaled(samples: tf.Tensor, bits: int) -> tf.Tensor:
-            return tf.cast(samples, tf.float32) * 2.0 ** (1 - bits)
-
         def kernel(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             kinds = [tf.int32, tf.int64, tf.int64, tf.string, tf.float32]
             branch, rate_hz, frames, md5, ready = tf.numpy_function(look, [data], kinds)
@@ -241,29 +243,12 @@ class Decode(Step):
                 scalar.set_shape(())
             ready.set_shape((None, None))
 
-            def if_whole(wave: tf.Tensor, intact: Any = True) -> tuple[tf.Tensor, tf.Tensor]:
-                wave = tf.ensure_shape(wave, (None, None))
-                good = tf.logical_and(tf.shape(wave, tf.int64)[0] == frames, intact)
-                kept: tuple[tf.Tensor, tf.Tensor] = tf.cond(good, lambda: (wave, rate_hz), lambda: by_host(data))
-                return kept
-
-            def flac(dtype: tf.DType, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
-                samples = tfio.audio.decode_flac(data, dtype=dtype)
-                intact = tf.numpy_function(_md5_fits, [samples, md5], tf.bool)
-                intact.set_shape(())
-                if bits == 8:
-                    samples = tf.cast(samples, tf.int32) - 128
-                return if_whole(scaled(samples, 32 if bits == 24 else bits), intact)
-
             branches = {
-                Kind.HOST: lambda: by_host(data),
+                **dict.fromkeys(_BRANCHES, lambda: by_host(data)),
                 Kind.WAV_16: lambda: (ready, rate_hz),  # and all other plain WAVs
-                Kind.FLAC_8: lambda: flac(tf.uint8, 8),
-                Kind.FLAC_16: lambda: flac(tf.int16, 16),
-                Kind.FLAC_24: lambda: flac(tf.int32, 24),
-                Kind.VORBIS: lambda: if_whole(tfio.audio.decode_vorbis(data)),
-                Kind.MP3: lambda: if_whole(tfio.audio.decode_mp3(data)),
             }
+            if by_tensorflow_io:
+                branches |= _tensorflow_io_branches(data, rate_hz, frames, md5, by_host)
             wave, rate_hz = tf.switch_case(branch, [branches[kind] for kind in _BRANCHES])
             wave = tf.debugging.check_numerics(wave, "the file holds samples that are not finite")
             if self.channels == "mono":
@@ -297,6 +282,34 @@ class Decode(Step):
             return tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False), rates
 
         return kernel
+
+
+def _tensorflow_io_branches(data: Any, rate_hz: Any, frames: Any, md5: Any, by_host: Kernel) -> dict[Kind, Any]:
+    """What decodes the kinds of files that tensorflow-io is trusted with; a wrong length or sum goes to the host."""
+    import tensorflow as tf
+    import tensorflow_io as tfio
+
+    def if_whole(wave: tf.Tensor, intact: Any = True) -> tuple[tf.Tensor, tf.Tensor]:
+        wave = tf.ensure_shape(wave, (None, None))
+        good = tf.logical_and(tf.shape(wave, tf.int64)[0] == frames, intact)
+        kept: tuple[tf.Tensor, tf.Tensor] = tf.cond(good, lambda: (wave, rate_hz), lambda: by_host(data))
+        return kept
+
+    def flac(dtype: tf.DType, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
+        samples = tfio.audio.decode_flac(data, dtype=dtype)
+        intact = tf.numpy_function(_md5_fits, [samples, md5], tf.bool)
+        intact.set_shape(())
+        if bits == 8:
+            samples = tf.cast(samples, tf.int32) - 128
+        return if_whole(tf.cast(samples, tf.float32) * 2.0 ** (1 - (32 if bits == 24 else bits)), intact)
+
+    return {
+        Kind.FLAC_8: lambda: flac(tf.uint8, 8),
+        Kind.FLAC_16: lambda: flac(tf.int16, 16),
+        Kind.FLAC_24: lambda: flac(tf.int32, 24),
+        Kind.VORBIS: lambda: if_whole(tfio.audio.decode_vorbis(data)),
+        Kind.MP3: lambda: if_whole(tfio.audio.decode_mp3(data)),
+    }
 
 
 def _md5_fits(samples: npt.NDArray[Any], md5: Any) -> Any:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines import companions
 from pipelines.config import read_config
 from pipelines.errors import PipelineError
 from pipelines.grid import Chunk
@@ -32,7 +33,6 @@ from pipelines.runtime._chain import Carried, Chain, Sizes, StepFailure, is_mach
 from pipelines.runtime._engine import Delivered
 from pipelines.spec import Spec
 from pipelines.step import BatchStep, HostStep, Step, passed_to_host
-from pipelines.text import _library
 
 BATCH = "batch"
 COUNT = Spec("int64")
@@ -288,11 +288,11 @@ def _reads(node: BatchNode) -> list[str]:
 def _leans(step: Step, framework: str, takes: tuple[Spec, ...]) -> list[dict[str, str]]:
     if isinstance(step, HostStep):
         return [{"kind": "host", "uses": HOST, "why": "it is a host step"}]
-    with _library.missed() as lacking, passed_to_host() as passed:
+    with companions.missed() as lacking, passed_to_host() as passed:
         for specs in [takes] if step.joins or isinstance(step, BatchStep) else [(spec,) for spec in takes]:
             step.bind(framework, *specs)
     found = [
-        {"kind": "library", "uses": f"{_library.INSTEAD[n]} instead of {n}", "why": _library.why_not(n) or ""}
+        {"kind": "library", "uses": f"{companions.INSTEAD[n]} instead of {n}", "why": companions.why_not(n) or ""}
         for n in dict.fromkeys(lacking)
     ]
     why = f"pipelines steps {step.step_name()} says why"

@@ -21,6 +21,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.companions import INSTEAD
 from pipelines.report.tables import show
 from pipelines.runtime._lanes import cores
 
@@ -34,12 +35,15 @@ State = Literal["works", "missing", "fails"]
 class Probe:
     """How one library is tried, and what happens without it.
 
-    `use` is the Python that a fresh process runs; names it puts into `facts` come back.
+    `use` is the Python that a fresh process runs; names it puts into `facts` come back. `without` says what cannot be
+    done then, and `instead` names what gives the same values for all else. `part` is what of the library is tried.
     """
 
     distribution: str
     use: str
-    without: str
+    without: str = ""
+    instead: str = ""
+    part: str = ""
 
 
 _TORCH_ONLY = "the torch framework cannot be used"
@@ -62,6 +66,12 @@ facts["threads"] = f"{torch.get_num_threads()} in an operation, {torch.get_num_i
         "audio steps do not run on torch, and its data sets cannot be read",
     ),
     Probe(
+        "torchaudio",
+        "import torchaudio\nassert 'soundfile' in torchaudio.list_audio_backends()",
+        instead=INSTEAD["torchaudio.load"],
+        part="load",
+    ),
+    Probe(
         "torchvision",
         """
 import torch
@@ -80,7 +90,8 @@ from torchtext.data.utils import get_tokenizer
 import torchtext.datasets
 assert get_tokenizer("basic_english")("A b!") == ["a", "b", "!"]
 """,
-        "text steps use tokenizers and Python instead, with the same ids; its data sets cannot be read",
+        "its data sets cannot be read",
+        f"{INSTEAD['torchtext']} and Python; torch for its encoders",
     ),
     Probe(
         "tensorflow",
@@ -93,6 +104,8 @@ if not facts["gpus"]:
 inside = tf.config.threading.get_intra_op_parallelism_threads() or "automatic"
 beside = tf.config.threading.get_inter_op_parallelism_threads() or "automatic"
 facts["threads"] = f"{inside} in an operation, {beside} side by side"
+grows = [tf.config.experimental.get_memory_growth(g) for g in tf.config.list_physical_devices("GPU")]
+facts["memory"] = "taken as needed" + (", in other programs than runs all at once" if not all(grows) else "")
 """,
         _TENSORFLOW_ONLY,
     ),
@@ -105,7 +118,7 @@ import tensorflow_io as tfio
 wave = tfio.audio.encode_flac(tf.zeros([16, 1], tf.int16), rate=8000)
 assert tfio.audio.decode_flac(wave, dtype=tf.int16).shape[-1] == 1
 """,
-        "audio.decode does not run on tensorflow",
+        instead=INSTEAD["tensorflow_io"],
     ),
     Probe(
         "tensorflow-text",
@@ -115,7 +128,7 @@ tf.config.set_visible_devices([], "GPU")
 import tensorflow_text as text
 assert text.normalize_utf8(["a"], "NFKC").numpy().tolist() == [b"a"]
 """,
-        "text.wordpiece uses tokenizers instead, with the same ids",
+        instead=INSTEAD["tensorflow_text"],
     ),
     Probe(
         "tensorflow-datasets",
@@ -123,14 +136,25 @@ assert text.normalize_utf8(["a"], "NFKC").numpy().tolist() == [b"a"]
         "the source tfds cannot be read",
     ),
     Probe(
-        "keras-nlp",
+        "keras-hub",
         """
 import tensorflow as tf
 tf.config.set_visible_devices([], "GPU")
-import keras_nlp
-assert keras_nlp.tokenizers.ByteTokenizer()("a").numpy().tolist() == [97]
+import keras_hub
+assert keras_hub.tokenizers.ByteTokenizer()("a").numpy().tolist() == [97]
 """,
-        "text.pad uses tensorflow instead, with the same ids",
+        "text.embed does not run on tensorflow",
+    ),
+    Probe(
+        "keras-hub",
+        """
+import tensorflow as tf
+tf.config.set_visible_devices([], "GPU")
+from keras_hub.layers import StartEndPacker
+assert tf.is_tensor(StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]])))
+""",
+        instead=INSTEAD["keras_hub.StartEndPacker"],
+        part="StartEndPacker",
     ),
     Probe(
         "tokenizers",
@@ -184,6 +208,13 @@ class Library:
     reason: str
     without: str
     facts: Mapping[str, object] = field(default_factory=dict)
+    instead: str = ""
+    part: str = ""
+
+    @property
+    def title(self) -> str:
+        """The library, and the part of it that was tried."""
+        return f"{self.distribution}.{self.part}" if self.part else self.distribution
 
 
 @dataclass(frozen=True)
@@ -198,7 +229,7 @@ class Report:
 
     def library(self, distribution: str) -> Library:
         """The library with that distribution name."""
-        return next(found for found in self.libraries if found.distribution == distribution)
+        return next(found for found in self.libraries if found.title == distribution)
 
     def frameworks(self) -> tuple[str, ...]:
         """The frameworks a config can be run on here."""
@@ -213,11 +244,15 @@ class Report:
         show([self])
 
     def __rich__(self) -> RenderableType:
-        libraries = Table("library", "version", "state", "why, and what follows", title="Companion libraries")
+        columns = ("library", "version", "state", "why not, and what cannot be done", "used instead", "numbers")
+        libraries = Table(*columns, title="Companion libraries")
         for found in self.libraries:
-            words = "" if found.state == "works" else f"{found.reason}; {found.without}"
-            colour = "green" if found.state == "works" else "red"
-            libraries.add_row(found.distribution, found.version, f"[{colour}]{found.state}[/]", escape(words))
+            works = found.state == "works"
+            colour = "green" if works else "yellow" if found.instead else "red"
+            words = "" if works else "; ".join(filter(None, (found.reason, found.without)))
+            instead = ("", "") if works else (found.instead or "nothing", "the same" if found.instead else "none")
+            state = f"[{colour}]{found.state}[/]"
+            libraries.add_row(found.title, found.version, state, escape(words), *map(escape, instead))
         settings = Table("setting", "value", title="Machine")
         settings.add_row("Python", escape(self.python))
         settings.add_row("system", escape(self.machine))
@@ -244,7 +279,8 @@ def try_library(probe: Probe, seconds: float) -> Library:
     """Import and use one library in a process of its own."""
 
     def found(state: State, reason: str, facts: Mapping[str, object]) -> Library:
-        return Library(probe.distribution, version, state, reason, probe.without, facts)
+        names = (probe.distribution, version, state, reason)
+        return Library(*names, probe.without, facts, probe.instead, probe.part)
 
     version = _version(probe.distribution)
     if not version:
@@ -288,6 +324,8 @@ def _settings(libraries: tuple[Library, ...]) -> dict[str, str]:
         gpus = found.facts.get("gpus")
         if isinstance(gpus, list):
             settings[f"GPUs that {found.distribution} sees"] = ", ".join(map(str, gpus)) or "none"
+        if "memory" in found.facts:
+            settings[f"GPU memory of {found.distribution}"] = str(found.facts["memory"])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
             settings[name] = os.environ[name]
@@ -297,20 +335,44 @@ def _settings(libraries: tuple[Library, ...]) -> dict[str, str]:
 def known_traps(versions: Mapping[str, str], python: tuple[int, int] = sys.version_info[:2]) -> tuple[str, ...]:
     """Traps that apply to these versions: combinations that install but fail, or run but surprise."""
     held = {name: _numbers(version) for name, version in versions.items()}
-    for name in ("numpy", "protobuf", "tensorflow-metadata"):
-        held.setdefault(name, _numbers(_version(name)))
+    for name in ("numpy", "protobuf", "tensorflow-metadata", "triton"):
+        if name not in held and (version := _version(name)):
+            held[name] = _numbers(version)
     traps = []
-    if held.get("torch", (9,)) < (2, 4) and held["numpy"] >= (2,):
+    if held.get("torch", (9,)) < (2, 4) and held.get("numpy", ()) >= (2,):
         traps.append("torch before 2.4 cannot share memory with NumPy 2: install numpy<2")
-    if held.get("tensorflow", (9,)) < (2, 17) and held["protobuf"] >= (5,):
+    if held.get("tensorflow", (9,)) < (2, 17) and held.get("protobuf", ()) >= (5,):
         traps.append("tensorflow before 2.17 needs protobuf<5")
-    if held["tensorflow-metadata"] >= (1, 18) and (0,) < held["protobuf"] < (5,):
+    if held.get("tensorflow-metadata", ()) >= (1, 18) and (0,) < held.get("protobuf", ()) < (5,):
         traps.append("tensorflow-metadata after 1.17 needs protobuf 5, and tensorflow-datasets fails: install 1.17.3")
     if "tensorflow" in held and python >= (3, 12) and "tensorflow-text" not in held:
-        traps.append("tensorflow-text and keras-nlp have no build of this stack for Python 3.12: use 3.10 or 3.11")
+        traps.append("tensorflow-text and keras-hub have no build of this stack for Python 3.12: use 3.10 or 3.11")
+    traps += _misfits(versions, held)
+    if {"torch", "tensorflow", "triton"} <= held.keys() and held["triton"] >= (3,):
+        traps.append(
+            "in a process that has loaded TensorFlow, loading torchvision ends the process (triton finds TensorFlow's "
+            "LLVM): import torchvision first; pipelines, as_torch and compare see to it themselves"
+        )
     if "tensorflow" in held:
         traps.append("a process that is forked after TensorFlow has worked hangs: give a DataLoader no fork workers")
     return tuple(traps)
+
+
+_FITS = (  # a companion, the framework it is built for, the versions of both that fit, what follows otherwise
+    ("torchtext", "torch", lambda own, its: its[:2] == (2, own[1] - 15), "text steps use tokenizers and Python"),
+    ("tensorflow-io", "tensorflow", lambda own, its: its[:2] == (2, own[1] - 21), "audio.decode uses soundfile"),
+    ("tensorflow-text", "tensorflow", lambda own, its: own[:2] == its[:2], "text.wordpiece uses tokenizers"),
+)
+
+
+def _misfits(versions: Mapping[str, str], held: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Companion libraries that are built for another version of their framework than the one here."""
+    return [
+        f"{name} {versions[name]} is not built for {framework} {versions[framework]}; {instead} instead, "
+        "with the same numbers"
+        for name, framework, fits, instead in _FITS
+        if name in versions and framework in versions and not fits(held[name], held[framework])
+    ]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ class Chain:
             self._plain = [plain for _, plain in bound]
             self._many = [_bind_rows(node, framework) for node in field.nodes[: field.seam]]
         except ModuleNotFoundError as error:
-            raise MissingLibrary(error.name or str(error), framework) from error
+            raise MissingLibrary((error.name or str(error)).partition(".")[0], framework) from error
 
     def start(self, raw: Mapping[str, Any]) -> Carried:
         """A record's raw NumPy values as tensors of the framework."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from pipelines import companions
 from pipelines.errors import RecordError, SourceError, nearest
 from pipelines.sources import _encode
 from pipelines.sources._build import NetworkError, Row, Rows
@@ -27,6 +28,8 @@ def read(request: Mapping[str, Any]) -> Rows:
     library, name = request["library"], request["dataset"]
     if library == "torchtext":
         importlib.import_module("torchtext").disable_torchtext_deprecation_warning()
+    if library == "torchaudio" and not companions.usable("torchaudio.load"):
+        importlib.import_module("torchaudio").load = _by_soundfile
     datasets = importlib.import_module(f"{library}.datasets")
     known = [n for n in datasets.__all__ if n not in NO_DATASETS]
     if name not in known:
@@ -45,6 +48,15 @@ def read(request: Mapping[str, Any]) -> Rows:
     if not hasattr(found, "__getitem__") or library == "torchtext":
         return Rows(_stream(found, name_parts, make, request), None)
     return Rows(_items(found, name_parts), len(found))
+
+
+def _by_soundfile(path: str | os.PathLike[str], *_: Any, **__: Any) -> tuple[Any, int]:
+    """float32[channel, time] and the rate, as torchaudio.load gave them before it left files to another library."""
+    import soundfile
+    import torch
+
+    wave, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    return torch.from_numpy(wave).T, int(rate_hz)
 
 
 def _keywords(make: Any, name: str, request: Mapping[str, Any]) -> dict[str, Any]:

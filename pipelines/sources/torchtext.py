@@ -18,9 +18,11 @@ class Torchtext(LibraryDataset):
     Values: AG_NEWS and other classified texts give `label` (int64, as the file counts) and `text`; sentence
     pairs `sentence1` and `sentence2`; other sets their documented parts, or `names`.
     Key: the number of the record.
+    torchtext ended with torch 2.3 and does not load beside a later one; `manifest` reads the same files there.
     """
 
     library: ClassVar[str] = "torchtext"
+    extra: ClassVar[str] = "full"
     needs: ClassVar[tuple[str, ...]] = ("torchdata", "portalocker")
 
     root: ConfigPath

@@ -1,17 +1,17 @@
-"""Text encoders of torchtext and keras-nlp: their sizes, and how each is built."""
+"""Text encoders of torchtext and keras-hub: their sizes, and how each is built."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
+from pipelines import companions
 from pipelines.errors import SpecError
-from pipelines.text import _library
 from pipelines.weights import downloading, fill_keras, fill_torch, from_hub, need_keras, read_torch
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ class Sizes:
     pad: int
 
 
-TORCHTEXT: Mapping[str, tuple[int, int]] = {
-    "ROBERTA_BASE_ENCODER": (768, 50265),
-    "ROBERTA_DISTILLED_ENCODER": (768, 50265),
-    "ROBERTA_LARGE_ENCODER": (1024, 50265),
-    "XLMR_BASE_ENCODER": (768, 250002),
-    "XLMR_LARGE_ENCODER": (1024, 250002),
+TORCHTEXT: Mapping[str, tuple[int, int, int]] = {
+    "ROBERTA_BASE_ENCODER": (768, 50265, 12),
+    "ROBERTA_DISTILLED_ENCODER": (768, 50265, 6),
+    "ROBERTA_LARGE_ENCODER": (1024, 50265, 24),
+    "XLMR_BASE_ENCODER": (768, 250002, 12),
+    "XLMR_LARGE_ENCODER": (1024, 250002, 24),
 }
-"""Features and vocabulary of torchtext's encoders."""
+"""Features, vocabulary and layers of torchtext's encoders."""
 
-KERAS_NLP: Mapping[str, int] = {
+KERAS_HUB: Mapping[str, int] = {
     **dict.fromkeys(("AlbertBackbone", "BertBackbone", "DebertaV3Backbone", "DistilBertBackbone"), 0),
     "ElectraBackbone": 0,
     "FNetBackbone": 3,
     "RobertaBackbone": 1,
     "XLMRobertaBackbone": 1,
 }
-"""Encoders of keras-nlp, each with the id that pads in its own vocabularies."""
+"""Encoders of keras-hub, each with the id that pads in its own vocabularies."""
 
 _BERT = {"en_uncased": 30522, "en": 28996, "zh": 21128, "multi": 119547}
 PRESETS: Mapping[str, tuple[str, int, int]] = {
@@ -58,7 +58,7 @@ PRESETS: Mapping[str, tuple[str, int, int]] = {
     "xlm_roberta_base_multi": ("XLMRobertaBackbone", 768, 250002),
     "xlm_roberta_large_multi": ("XLMRobertaBackbone", 1024, 250002),
 }
-"""Presets that keras-nlp downloads: encoder, features and vocabulary of each."""
+"""Presets that keras-hub downloads: encoder, features and vocabulary of each."""
 
 
 class Architecture(BaseModel):
@@ -77,14 +77,14 @@ class Architecture(BaseModel):
 
 def torchtext_sizes(model: str, own: Architecture) -> Sizes:
     """Sizes of a model of torchtext."""
-    features, vocabulary = TORCHTEXT[model]
+    features, vocabulary, _ = TORCHTEXT[model]
     pad = 1 if own.padding_idx is None else own.padding_idx
     longest = (own.max_seq_len or 514) - pad - 1  # positions are counted from the padding's id on
     return Sizes(own.embedding_dim or features, own.vocab_size or vocabulary, longest, pad)
 
 
 def keras_config(model: str, file: Path) -> dict[str, int | float | str | bool | None]:
-    """The parameters of an encoder, from the config.json that keras-nlp's save_to_preset puts beside its weights."""
+    """The parameters of an encoder, from the config.json that keras-hub's save_to_preset puts beside its weights."""
     path = file.with_name("config.json")
     try:
         held = json.loads(path.read_text("utf-8"))
@@ -92,7 +92,7 @@ def keras_config(model: str, file: Path) -> dict[str, int | float | str | bool |
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}; save_to_preset writes it beside the weights") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise SpecError(f"{path} does not describe an encoder of keras-nlp: {error!r}") from error
+        raise SpecError(f"{path} does not describe an encoder of keras-hub: {error!r}") from error
     if name != model:
         raise SpecError(f"{path} describes {name}, expected {model}")
     kept = {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
@@ -103,38 +103,53 @@ def keras_config(model: str, file: Path) -> dict[str, int | float | str | bool |
 
 
 def keras_sizes(model: str, config: Mapping[str, Any], path: Path) -> Sizes:
-    """Sizes of an encoder of keras-nlp."""
+    """Sizes of an encoder of keras-hub."""
     vocabulary = config.get("vocabulary_size", config.get("vocab_size"))
     found = (config.get("hidden_dim"), vocabulary, config.get("max_sequence_length", 512))
     if not all(isinstance(value, int) and value > 0 for value in found):
         raise SpecError(f"{path}: expected hidden_dim, vocabulary_size and max_sequence_length, got {list(config)}")
     features, vocabulary, longest = found
-    return Sizes(int(features or 0), int(vocabulary or 0), int(longest or 0), KERAS_NLP[model])
+    return Sizes(int(features or 0), int(vocabulary or 0), int(longest or 0), KERAS_HUB[model])
 
 
 def need(library: str) -> None:
     """SpecError unless the companion library works here."""
-    reason = _library.why_not(library)
+    reason = companions.why_not(library)
     if reason is not None:
-        stack = "torch 2.3" if library == "torchtext" else "Python 3.10 and 3.11"
-        raise SpecError(f"{library} cannot be used here ({reason}); it is built for {stack}")
+        raise SpecError(f"{library} cannot be used here ({reason}); pipelines doctor tells more")
+
+
+def torchtext_config(model: str, own: Architecture) -> dict[str, int]:
+    """The parameters of an encoder of torchtext, by its names."""
+    features, vocabulary, layers = TORCHTEXT[model]
+    named = {
+        "vocab_size": vocabulary,
+        "embedding_dim": features,
+        "ffn_dimension": 4 * features,
+        "padding_idx": 1,
+        "max_seq_len": 514,
+        "num_attention_heads": features // 64,
+        "num_encoder_layers": layers,
+    }
+    return named | own.model_dump(exclude_none=True)
 
 
 def torchtext_file(model: str) -> Path:
-    """The file that torchtext downloads of a model's weights."""
-    need("torchtext")
-    from torchtext import models
-
-    return from_hub(getattr(models, model)._path, f"torchtext's {model}", hashed=False)
+    """The file of a model's weights that torchtext downloads."""
+    name = model.lower().replace("_", ".")
+    return from_hub(f"https://download.pytorch.org/models/text/{name}.pt", f"torchtext's {model}", hashed=False)
 
 
 def build_torchtext(model: str, own: Architecture) -> torch.nn.Module:
     """An encoder of torchtext without weights."""
-    need("torchtext")
+    config = torchtext_config(model, own)
+    if not companions.usable("torchtext"):
+        from pipelines.text._roberta import Roberta
+
+        return Roberta(config)
     from torchtext import models
 
-    conf = asdict(getattr(models, model).encoderConf) | own.model_dump(exclude_none=True)
-    module: torch.nn.Module = models.RobertaModel(models.RobertaEncoderConf(**conf))
+    module: torch.nn.Module = models.RobertaModel(models.RobertaEncoderConf(**config))
     # nested tensors shorten a batch to its longest row, and take for granted that padding comes last
     module.encoder.transformer.layers.use_nested_tensor = False
     return module
@@ -143,23 +158,28 @@ def build_torchtext(model: str, own: Architecture) -> torch.nn.Module:
 def load_torchtext(model: str, own: Architecture, path: Path) -> torch.nn.Module:
     """An encoder of torchtext with the weights of a file, in evaluation mode."""
     module = build_torchtext(model, own)
-    fill_torch(module, read_torch(path), path, ("head.",))
+    state = read_torch(path)
+    if not companions.usable("torchtext"):
+        from pipelines.text._roberta import renamed
+
+        state = renamed(state)
+    fill_torch(module, state, path, ("head.",))
     return module
 
 
 def build_keras(model: str, config: Mapping[str, Any]) -> Any:
-    """An encoder of keras-nlp without weights."""
+    """An encoder of keras-hub without weights."""
     need_keras()
-    need("keras_nlp")
-    import keras_nlp
+    need("keras_hub")
+    import keras_hub
     import tensorflow as tf
 
     with tf.device("CPU:0"):  # where the graph runs
-        return getattr(keras_nlp.models, model)(**config, dtype="float32")
+        return getattr(keras_hub.models, model)(**config, dtype="float32")
 
 
 def load_keras(model: str, file: Path) -> Any:
-    """An encoder of keras-nlp with the weights of a file and the sizes in the config.json beside it."""
+    """An encoder of keras-hub with the weights of a file and the sizes in the config.json beside it."""
     config = keras_config(model, file)
     try:
         built = build_keras(model, config)
@@ -170,15 +190,15 @@ def load_keras(model: str, file: Path) -> Any:
 
 
 def fetch_keras(preset: str) -> Any:
-    """An encoder of keras-nlp with the weights of a preset, which keras-nlp downloads."""
+    """An encoder of keras-hub with the weights of a preset, which keras-hub downloads."""
     need_keras()
-    need("keras_nlp")
-    import keras_nlp
+    need("keras_hub")
+    import keras_hub
     import tensorflow as tf
 
     model, features, vocabulary = PRESETS[preset]
-    with downloading(f"keras-nlp's {preset}"), tf.device("CPU:0"):
-        built = getattr(keras_nlp.models, model).from_preset(preset, dtype="float32")
+    with downloading(f"keras-hub's {preset}"), tf.device("CPU:0"):
+        built = getattr(keras_hub.models, model).from_preset(preset, dtype="float32")
     found = (built.hidden_dim, built.vocabulary_size)
     if found != (features, vocabulary):
         raise SpecError(f"{preset} has {found} features and ids, expected {(features, vocabulary)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pipelines import companions
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Example, Identical, Kernel, Step
-from pipelines.text import _library
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._seams import TOKENS, Route
 
@@ -44,7 +44,7 @@ class BasicEnglish(Step):
         return TOKENS
 
     def bind_torch(self, x: Spec) -> Kernel:
-        if not _library.usable("torchtext"):
+        if not companions.usable("torchtext"):
             return tokens
         from torchtext.data.utils import get_tokenizer
 

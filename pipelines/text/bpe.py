@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines import companions
 from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
-from pipelines.text import _library, _train
+from pipelines.text import _train
 from pipelines.text._byte_pairs import LETTERS, SIGNS, as_torchtext, encoder_file, merges_file, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import write
@@ -112,7 +113,7 @@ class Bpe(Fitted):
         import torch
 
         text_ids = self._tokenizers()
-        host = self._host(self._torchtext() if _library.usable("torchtext") else text_ids, text_ids)
+        host = self._host(self._torchtext() if companions.usable("torchtext") else text_ids, text_ids)
         return lambda text: torch.from_numpy(np.array(host(text), np.int64))
 
     def _torchtext(self) -> Ids:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines import companions
 from pipelines.spec import TEXT, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
-from pipelines.text import _library
 from pipelines.text._byte_pairs import LETTERS, NUMBER, SIGNS, WORD_END, as_torchtext, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._names import kept_whole
@@ -90,7 +90,7 @@ class ClipBpe(Step):
         import torch
 
         text_ids = self._tokenizers()
-        host = self._host(self._torchtext() if _library.usable("torchtext") else text_ids, text_ids)
+        host = self._host(self._torchtext() if companions.usable("torchtext") else text_ids, text_ids)
         return lambda text: torch.from_numpy(np.array(host(text), np.int64))
 
     def _torchtext(self) -> Ids:

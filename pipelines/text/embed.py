@@ -46,7 +46,7 @@ def _seeded_torchtext(folder: Path) -> dict[str, str]:
 
 
 def _seeded_keras(folder: Path) -> dict[str, str]:
-    """The same with keras-nlp."""
+    """The same with keras-hub."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -58,25 +58,26 @@ def _seeded_keras(folder: Path) -> dict[str, str]:
 
 
 class Embed(WeightsStep):
-    """Features of a text by a pretrained encoder of torchtext or keras-nlp.
+    """Features of a text by a pretrained encoder of torchtext or keras-hub.
 
     Takes  int64[..., token]             ids of the vocabulary that the model was trained on, with its special tokens
     Gives  float32[..., feature]         what the last layer gives for the first token, or with pooling="mean" the mean
                                          over all tokens that do not pad; a row of padding alone gives 0
 
-    `library` torchtext runs on torch only, keras_nlp on TensorFlow only: a config with this step is exempt from parity.
-    `model` is one of torchtext.models (ROBERTA_BASE_ENCODER, XLMR_LARGE_ENCODER) or an encoder of keras_nlp.models
-    (BertBackbone, DistilBertBackbone). `file` holds weights: a state dict in .pt, .pth or .safetensors for torchtext;
-    for keras_nlp model.weights.h5, beside the config.json that save_to_preset writes. `download: true` has torchtext
-    get its own, of which it publishes no hash; `download: bert_tiny_en_uncased` a preset of keras_nlp. `sizes` is for
-    torchtext weights of one's own, of a model smaller or larger than the named one. `pad` is the id that is not looked
-    at: the model's own if left out. `licence` is that of the weights, for the manifest. Fails for a text without
-    tokens or with more than the model has positions for.
+    `library` torchtext runs on torch only, keras_hub (by its former name keras_nlp) on TensorFlow only: a config with
+    this step is exempt from parity. `model` is one of torchtext.models (ROBERTA_BASE_ENCODER, XLMR_LARGE_ENCODER) or an
+    encoder of keras_hub.models (BertBackbone, DistilBertBackbone). `file` holds weights: a state dict in .pt, .pth or
+    .safetensors for torchtext; for keras_hub model.weights.h5, beside the config.json that save_to_preset writes.
+    `download: true` gets torchtext's own, of which it publishes no hash; `download: bert_tiny_en_uncased` a preset of
+    keras_hub. `sizes` is for torchtext weights of one's own, of a model smaller or larger than the named one. `pad` is
+    the id that is not looked at: the model's own if left out. `licence` is that of the weights, for the manifest.
+    Fails for a text without tokens or with more than the model has positions for.
 
-    Source: torchtext.models.RobertaModel; keras_nlp.models, whose encoders are not built for Python 3.12.
+    Source: torchtext.models.RobertaModel, or where torchtext does not load torch.nn.TransformerEncoder with the same
+    weights; keras_hub.models.
     """
 
-    library: Literal["torchtext", "keras_nlp"]
+    library: Literal["torchtext", "keras_hub", "keras_nlp"]
     pooling: Literal["first", "mean"] = "first"
     pad: NonNegativeInt | None = None
     sizes: Architecture = Architecture()
@@ -87,37 +88,35 @@ class Embed(WeightsStep):
             ids(40),
             {"model": "ROBERTA_BASE_ENCODER", "library": "torchtext", "sizes": _TINY, "pooling": "mean"},
             files=_seeded_torchtext,
-            needs="torchtext",
         ),
         Example(
             ids(40, 9),
             {"model": "ROBERTA_BASE_ENCODER", "library": "torchtext", "sizes": _TINY},
             files=_seeded_torchtext,
-            needs="torchtext",
         ),
-        Example(ids(40), {"model": "BertBackbone", "library": "keras_nlp"}, files=_seeded_keras, needs="keras_nlp"),
+        Example(ids(40), {"model": "BertBackbone", "library": "keras_hub"}, files=_seeded_keras, needs="keras_hub"),
         Example(
             ids(33, 9),
             {"model": "BertBackbone", "library": "keras_nlp", "pooling": "mean", "pad": 3},
             files=_seeded_keras,
-            needs="keras_nlp",
+            needs="keras_hub",
         ),
     )
 
     @model_validator(mode="after")
     def _known(self) -> Embed:
         torchtext = self.library == "torchtext"
-        need_model(self.model, self.library, _embed.TORCHTEXT if torchtext else _embed.KERAS_NLP)
+        need_model(self.model, self.library, _embed.TORCHTEXT if torchtext else _embed.KERAS_HUB)
         if torchtext and isinstance(self.download, str):
             raise ValueError(f"expected download: true, since torchtext has one set of weights, got {self.download}")
         if torchtext and self.pad is not None:
-            raise ValueError("pad is for library: keras_nlp; torchtext's models know their padding (sizes.padding_idx)")
+            raise ValueError("pad is for library: keras_hub; torchtext's models know their padding (sizes.padding_idx)")
         if torchtext and (self.sizes.embedding_dim or _embed.TORCHTEXT[self.model][0]) % (
             self.sizes.num_attention_heads or 1
         ):
             raise ValueError("num_attention_heads must divide embedding_dim")
         if not torchtext and self.sizes != Architecture():
-            raise ValueError("sizes is for library: torchtext; keras_nlp has config.json beside the weights")
+            raise ValueError("sizes is for library: torchtext; keras_hub has config.json beside the weights")
         if not torchtext and self.download is not False:
             known = [name for name, (model, *_) in _embed.PRESETS.items() if model == self.model]
             if self.download not in known:
@@ -131,7 +130,7 @@ class Embed(WeightsStep):
             return _embed.torchtext_sizes(self.model, self.sizes)
         if self.file is None:
             _, features, vocabulary = _embed.PRESETS[str(self.download)]
-            return _embed.Sizes(features, vocabulary, 512, _embed.KERAS_NLP[self.model])
+            return _embed.Sizes(features, vocabulary, 512, _embed.KERAS_HUB[self.model])
         config = _embed.keras_config(self.model, self.file)
         return _embed.keras_sizes(self.model, config, self.file.with_name("config.json"))
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from pipelines.companions import usable
 from pipelines.errors import RecordError, SpecError
 from pipelines.guard import after
 from pipelines.spec import Axis, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step
-from pipelines.text._library import usable
 from pipelines.text._seams import EXAMPLES, TOKENS, TokenOrId, filled, id_or_token, ids, need_sequence
 
 
@@ -29,7 +29,8 @@ class Pad(Step):
     text.truncate before this step. A second field with gives="mask" and the same steps before makes the mask.
 
     Source: torchtext.transforms.PadTransform, which leaves longer ones as they are;
-    keras_nlp.layers.StartEndPacker, which cuts them; tf.concat on the left, where it does not pad.
+    keras_hub.layers.StartEndPacker, which cuts them, where it packs texts outside a graph; else tf.concat, and on
+    the left, where it does not pad.
     """
 
     length: Annotated[int, Field(ge=1)]
@@ -152,8 +153,8 @@ class Pad(Step):
         import tensorflow as tf
 
         value = self._fill(x)
-        if self.side == "right" and usable("keras_nlp"):
-            from keras_nlp.layers import StartEndPacker
+        if self.side == "right" and usable("keras_hub.StartEndPacker"):
+            from keras_hub.layers import StartEndPacker
 
             packer = StartEndPacker(self.length, pad_value=value, dtype=self._dtype(x))
 

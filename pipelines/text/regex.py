@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from pipelines import companions
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
-from pipelines.text import _library
 from pipelines.text._characters import character_class, tabled
 from pipelines.text._seams import TOKENS, Route
 
@@ -101,7 +101,7 @@ class Regex(Step):
 
     def _torchtext(self) -> tuple[Callable[[str], object], Kernel]:
         """Whether torchtext's RE2 may have a text, and the kernel by it."""
-        if not _library.usable("torchtext"):
+        if not companions.usable("torchtext"):
             return lambda text: False, self._any_text
         from torchtext._torchtext import Regex as Compiled
 

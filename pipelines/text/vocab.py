@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from pipelines import companions
 from pipelines.errors import RecordError, SpecError, UserError
 from pipelines.fitted import Fitted
 from pipelines.guard import after
 from pipelines.spec import Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel
-from pipelines.text import _library
 from pipelines.text._files import lines, vocabulary, write
 from pipelines.text._seams import TOKENS, Distinct, ids
 
@@ -94,7 +94,7 @@ class Vocab(Fitted):
             return [numbers.get(word, default) for word in words]  # type: ignore[misc]  # None only if checked below
 
         lookup = by_table
-        if default is not None and _library.usable("torchtext"):
+        if default is not None and companions.usable("torchtext"):
             from torchtext.vocab import vocab
 
             table = vocab(dict.fromkeys(tokens, 1))

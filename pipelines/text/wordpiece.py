@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from pipelines import companions
 from pipelines.errors import SpecError
 from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
-from pipelines.text import _library, _train
+from pipelines.text import _train
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import lines, vocabulary, write
 from pipelines.text._names import kept_whole
@@ -117,7 +118,7 @@ class Wordpiece(Fitted):
         import torch
 
         text_ids = piece_ids = self._tokenizers()
-        if self._accents_follow_case and self.unknown == "[UNK]" and _library.usable("torchtext"):
+        if self._accents_follow_case and self.unknown == "[UNK]" and companions.usable("torchtext"):
             piece_ids = self._torchtext(text_ids)
         host = self._host(piece_ids, text_ids)
         return lambda text: torch.from_numpy(np.array(host(text), np.int64))
@@ -145,7 +146,7 @@ class Wordpiece(Fitted):
         """The ways in TensorFlow: by tensorflow_text where it can be, and the host's."""
         ids_of = self._tokenizers()
         host = self._host(ids_of, ids_of)
-        if not (self._accents_follow_case and _library.usable("tensorflow_text")):
+        if not (self._accents_follow_case and companions.usable("tensorflow_text")):
             return None, host
         import tensorflow as tf
         import tensorflow_text

@@ -209,7 +209,7 @@ ORACLES: dict[str, Oracle | NoOracle] = {
     "text.bpe": Oracle("tokenizers", _bpe, SAME),
     "text.sentencepiece": Oracle("sentencepiece", _sentencepiece, SAME),
     "text.vocab": Oracle("a Python dict", _vocab, SAME),
-    "text.embed": NoOracle("tests/text/test_embed.py holds it to torchtext's and keras-nlp's own models"),
+    "text.embed": NoOracle("tests/text/test_embed.py holds it to torchtext's and keras-hub's own models"),
     "text.add_tokens": Oracle("torchtext", _add_tokens, SAME),
     "text.truncate": Oracle("torchtext", _truncate, SAME),
     "text.pad": Oracle("torchtext", _pad, SAME),

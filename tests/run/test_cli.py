@@ -143,8 +143,9 @@ def test_a_resumed_run_may_lose_no_more_than_an_undisturbed_one(pipelines: Any, 
     assert pipelines(*command[:-4], "--set", "on_error.at_most=0.9", "--overwrite").code == 0
 
 
-def test_a_missing_companion_library_is_named_with_its_extra(config: Path, framework: str) -> None:
-    missing = {"torch": "torchaudio", "tensorflow": "tensorflow_io"}[framework]
+def test_a_missing_companion_library_is_named_with_its_extra(config: Path) -> None:
+    missing, framework = "torchaudio", "torch"
+    config.write_text(CONFIG.replace("- audio.fit", "- audio.pre_emphasis\n      - audio.fit"))
     code = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         f"sys.argv = ['pipelines', 'run', sys.argv[1], '-f', {framework!r}]\n"

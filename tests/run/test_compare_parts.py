@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from run.fakes import fake_config
 
+from pipelines import companions
 from pipelines.errors import ParityError
 from pipelines.grid import Grid
 from pipelines.image.flip import Flip
@@ -24,7 +25,6 @@ from pipelines.report._compare_worker import HOST, IN_PYTHON, _leans
 from pipelines.report.compare import Comparison
 from pipelines.spec import BYTES, FRAMEWORKS, TEXT, Axis, Spec
 from pipelines.step import Close, absolute_gaps, difference
-from pipelines.text import _library
 from pipelines.text.basic_english import BasicEnglish
 from pipelines.text.bpe import Bpe
 from pipelines.text.whitespace import Whitespace
@@ -317,12 +317,13 @@ def test_parity_comes_before_speed_and_fallbacks_are_told() -> None:
     assert advise(near, (), 0).reason.startswith("torch delivers 4.0% more records a second than tensorflow (103 to")
 
 
+@pytest.mark.needs("torchtext")
 def test_what_a_step_leans_on_is_told_by_binding_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _leans(BasicEnglish(), "torch", (TEXT,)) == []
-    monkeypatch.setattr(_library, "why_not", lambda library: "OSError: too old")
+    monkeypatch.setattr(companions, "why_not", lambda library: "OSError: too old")
     (one,) = _leans(BasicEnglish(), "torch", (TEXT,))
     assert one == {"kind": "library", "uses": "tokenizers instead of torchtext", "why": "OSError: too old"}
-    assert _library.usable("torchtext") is False, "outside, nothing is collected"
+    assert companions.usable("torchtext") is False, "outside, nothing is collected"
     index = compile_plan(fake_config("torch", fields=FIELDS))[0].fields[3].nodes[0]
     assert [one["uses"] for one in _leans(index.step, "torch", index.takes)] == [HOST]
     bpe = Bpe(**Bpe.examples[0].params)

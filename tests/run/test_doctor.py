@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from rich.console import Console
+from stacks import STACK
 
 from pipelines.report.doctor import PROBES, Library, Probe, Report, doctor, known_traps, try_library
 
@@ -37,10 +38,8 @@ def test_a_missing_library_is_not_tried() -> None:
 
 def test_every_companion_library_of_the_lock_works() -> None:
     report = doctor()
-    wrong = {found.distribution: found.reason for found in report.libraries if found.state != "works"}
-    # tensorflow-text ended with Python 3.11 for this TensorFlow, and keras-nlp needs it
-    allowed = {"tensorflow-text", "keras-nlp"} if sys.version_info >= (3, 12) else set()
-    assert wrong.keys() <= allowed, wrong
+    wrong = {found.title: found.reason for found in report.libraries if found.state != "works"}
+    assert {name.replace("-", "_") for name in wrong} == STACK.lacks, wrong
     assert report.frameworks() == ("torch", "tensorflow")
     assert json.loads(json.dumps(report.as_dict()))["libraries"][0]["distribution"] == "torch"
     assert len(report.libraries) == len(PROBES)
@@ -50,7 +49,8 @@ def test_every_companion_library_of_the_lock_works() -> None:
 def test_the_report_shows_what_fails_and_why() -> None:
     broken = Library("torch", "2.3.1", "fails", "libcudart.so [not] found", "the torch framework cannot be used")
     fine = Library("tensorflow", "2.16.2", "works", "", "")
-    report = Report("3.11.7", "Linux", (broken, fine), {"cores this process may use": "2"}, ("a trap",))
+    replaced = Library("tensorflow-io", "0.37.1", "fails", "undefined symbol", "", instead="soundfile")
+    report = Report("3.11.7", "Linux", (broken, fine, replaced), {"cores this process may use": "2"}, ("a trap",))
     console = Console(width=200)
     with console.capture() as held:
         console.print(report)
@@ -58,6 +58,7 @@ def test_the_report_shows_what_fails_and_why() -> None:
     assert report.frameworks() == ("tensorflow",)
     for words in (
         "libcudart.so [not] found; the torch framework cannot be used",
+        "│ the same",
         "cores this process may use",
         "a trap",
     ):
@@ -71,6 +72,10 @@ def test_the_report_shows_what_fails_and_why() -> None:
         ({"tensorflow": "2.16.2", "protobuf": "5.29.0"}, (3, 11), "protobuf<5"),
         ({"tensorflow-metadata": "1.21.0", "protobuf": "4.25.9"}, (3, 11), "install 1.17.3"),
         ({"tensorflow": "2.16.2", "protobuf": "4.25.9"}, (3, 12), "use 3.10 or 3.11"),
+        ({"torch": "2.5.1", "torchtext": "0.18.0"}, (3, 11), "torchtext 0.18.0 is not built for torch 2.5.1; text"),
+        ({"tensorflow": "2.18.0", "tensorflow-io": "0.37.1"}, (3, 11), "decode uses soundfile instead, with the same"),
+        ({"tensorflow": "2.18.0", "tensorflow-text": "2.16.1"}, (3, 11), "wordpiece uses tokenizers instead"),
+        ({"torch": "2.14.1", "tensorflow": "2.21.0", "triton": "3.8.0"}, (3, 11), "import torchvision first"),
     ],
 )
 def test_known_traps_are_told_where_they_apply(versions: dict[str, str], python: tuple[int, int], words: str) -> None:
@@ -79,7 +84,8 @@ def test_known_traps_are_told_where_they_apply(versions: dict[str, str], python:
 
 def test_the_locked_versions_fall_into_none_of_the_version_traps() -> None:
     locked = {"torch": "2.3.1", "tensorflow": "2.16.2", "numpy": "1.26.4", "protobuf": "4.25.9"}
-    found = known_traps({**locked, "tensorflow-metadata": "1.17.3", "tensorflow-text": "2.16.1"}, (3, 11))
+    beside = {"tensorflow-text": "2.16.1", "torchtext": "0.18.0", "tensorflow-io": "0.37.1", "triton": "2.3.1"}
+    found = known_traps({**locked, **beside, "tensorflow-metadata": "1.17.3"}, (3, 11))
     assert [trap for trap in found if "fork" not in trap] == []
 
 

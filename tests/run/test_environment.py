@@ -50,7 +50,7 @@ class Tree:
         (folder / "ensurepip").touch()
         (folder / "usable").touch()
         self.tool("df", "echo head; echo disk 1 1 $((100 * 1024 * 1024)) 1% /")
-        for name in ("python3.10", "python3.11", "python3.12", "python3"):
+        for name in ("python3.10", "python3.11", "python3.12", "python3.13", "python3"):
             self.tool(name, "exit 127")
         self.python("python3.11", "3.11")
 
@@ -115,6 +115,30 @@ def test_the_development_environment_serves_where_the_plain_one_is_asked_for(tre
     assert tree.run("make_environment full-dev")[0] == 0
     tree.calls()
     assert tree.run("make_environment full")[0] == 0
+    assert tree.calls() == []
+
+
+def test_each_stack_has_an_environment_of_its_own(tree: Tree) -> None:
+    tree.lock("current", "numpy==2.4.6")
+    tree.lock("current-dev", "numpy==2.4.6\npytest==9.2.0")
+    tree.run()
+    tree.calls()
+    tree.python("python3.11", "3.10")
+    tree.python("python3.13", "3.13")
+    code, out, err = tree.run('make_environment current-dev; echo "$python"')
+    assert (code, out) == (0, f"{tree.root}/.venv-current/bin/python\n"), err
+    calls = tree.calls()
+    assert any(call.startswith("python3.13 -m venv") for call in calls), "3.10 has no packages of this stack"
+    assert installs(calls)[0] == f"--no-deps --require-hashes -r {tree.root}/locks/current-dev.txt"
+    both = 'make_environment full; echo "$python"; make_environment current; echo "$python"'
+    code, out, err = tree.run(both)
+    assert out.split("\n")[:2] == [f"{tree.root}/.venv/bin/python", f"{tree.root}/.venv-current/bin/python"], err
+    assert tree.calls() == []
+
+
+def test_a_stack_that_there_is_not_is_told_before_installing(tree: Tree) -> None:
+    code, _, err = tree.run("bash scripts/test --stack newest")
+    assert (code, err) == (2, "scripts/test --stack full, current or both; got 'newest'.\n")
     assert tree.calls() == []
 
 
@@ -267,7 +291,7 @@ def test_data_that_is_not_there_is_told_before_installing(tree: Tree) -> None:
     assert tree.calls() == []
 
 
-@pytest.mark.parametrize("name", ["full", "full-dev"])
+@pytest.mark.parametrize("name", ["full", "full-dev", "current", "current-dev"])
 def test_locks_name_hashes_and_no_index(name: str) -> None:
     text = (ROOT / "locks" / f"{name}.txt").read_text()
     assert not re.search(r"https?://|--(extra-)?index|--find-links", text)
@@ -276,8 +300,9 @@ def test_locks_name_hashes_and_no_index(name: str) -> None:
     assert all("--hash=sha256:" in r for r in requirements)
 
 
-def test_the_development_lock_holds_the_plain_one() -> None:
+@pytest.mark.parametrize("stack", ["full", "current"])
+def test_the_development_lock_holds_the_plain_one(stack: str) -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^\S+==\S+", (ROOT / "locks" / f"{name}.txt").read_text(), re.MULTILINE))
 
-    assert pins("full") < pins("full-dev")
+    assert pins(stack) < pins(f"{stack}-dev")

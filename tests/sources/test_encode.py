@@ -52,6 +52,7 @@ def test_sounds_lose_nothing(channels: int, frames: int) -> None:
         _encode.wav(np.zeros((0, 5), np.float32), 8000)
 
 
+@pytest.mark.needs("torchtext")
 def test_every_data_set_has_names() -> None:
     importlib.import_module("torchtext").disable_torchtext_deprecation_warning()
     held = {library: set(importlib.import_module(f"{library}.datasets").__all__) for library in KNOWN}

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from stacks import holds
 
 from pipelines.catalog import find_source
 from pipelines.errors import MissingLibrary, RecordError, SourceError
@@ -75,6 +76,7 @@ def test_ljspeech_equals_the_class(data: Path, ljspeech: Source) -> None:
     }
 
 
+@pytest.mark.needs("torchtext")
 def test_ag_news_equals_the_rows_of_its_file(data: Path, ag_news: Source) -> None:
     table = opened("manifest", path=data / "text_ag_news/test.csv", columns=["l", "t", "d"], types={"l": "int"})
     assert len(ag_news) == 7600  # the number torchtext documents
@@ -203,6 +205,14 @@ def filled(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     (root / "sst2").mkdir()
     shutil.copy(data / "text_tokenizer_files/SST2/SST-2.zip", root / "sst2")  # torchtext's own small test copy
     news = {"dataset": "AG_NEWS", "root": empty}
+    texts = {
+        "own layout": ("torchtext", {"dataset": "AG_NEWS", "root": root / "own_layout", "split": "test"}),
+        "not published": ("torchtext", {"dataset": "SST2", "root": root / "sst2", "split": "dev"}),
+        "no split": ("torchtext", news),
+        "other split": ("torchtext", {**news, "split": "trian"}),
+        "nowhere": ("torchtext", {**news, "root": root / "nowhere", "split": "test"}),
+        "no file": ("torchtext", {**news, "split": "train"}),
+    }
     return root, fill_many(
         root / "stores",
         {
@@ -218,14 +228,14 @@ def filled(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
             "no download": ("torchvision", {"dataset": "Kitti2012Stereo", "root": empty, "download": True}),
             "yesno": ("torchaudio", {"dataset": "YESNO", "root": yesno(root / "yesno")}),
             "no audio": ("torchaudio", {"dataset": "LJSPEECH", "root": empty}),
-            "own layout": ("torchtext", {"dataset": "AG_NEWS", "root": root / "own_layout", "split": "test"}),
-            "not published": ("torchtext", {"dataset": "SST2", "root": root / "sst2", "split": "dev"}),
-            "no split": ("torchtext", news),
-            "other split": ("torchtext", {**news, "split": "trian"}),
-            "nowhere": ("torchtext", {**news, "root": root / "nowhere", "split": "test"}),
-            "no file": ("torchtext", {**news, "split": "train"}),
+            **(texts if holds("torchtext") else {}),
         },
     )
+
+
+def of_torchtext(*values: str) -> Any:
+    """Parameters of a test of torchtext."""
+    return pytest.param(*values, marks=pytest.mark.needs("torchtext"))
 
 
 @pytest.mark.parametrize(
@@ -240,11 +250,11 @@ def filled(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         ("not found", "not found.*`download: true` lets the library fetch it"),
         ("no download", "Kitti2012Stereo cannot download"),
         ("no audio", "`download: true` lets the library fetch it"),
-        ("not published", r"SST-2\.zip is not the published file: its MD5 is another"),
-        ("no split", "needs `split`: one of train, test"),
-        ("other split", "choose from .*train.*test"),
-        ("nowhere", "there is none"),
-        ("no file", "expected train.csv in .*download: true"),
+        of_torchtext("not published", r"SST-2\.zip is not the published file: its MD5 is another"),
+        of_torchtext("no split", "needs `split`: one of train, test"),
+        of_torchtext("other split", "choose from .*train.*test"),
+        of_torchtext("nowhere", "there is none"),
+        of_torchtext("no file", "expected train.csv in .*download: true"),
     ],
 )
 def test_what_is_wrong_is_told(filled: tuple[Path, dict[str, Source | str]], name: str, message: str) -> None:
@@ -272,6 +282,7 @@ def stored(filled: tuple[Path, dict[str, Source | str]], name: str) -> Source:
     return found
 
 
+@pytest.mark.needs("torchtext")
 def test_the_same_rows_from_torchtexts_own_layout(
     filled: tuple[Path, dict[str, Source | str]], ag_news: Source
 ) -> None:
@@ -315,7 +326,7 @@ def test_a_store_is_read_again_without_a_reader(data: Path, pictures: Source, mo
 
 def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_library, "find_spec", lambda name: None if name == "torchdata" else object())
-    with pytest.raises(MissingLibrary, match=r"torchdata is not installed.*multimodal-pipelines\[torch\]"):
+    with pytest.raises(MissingLibrary, match=r"torchdata is not installed.*multimodal-pipelines\[full\]"):
         opened("torchtext", dataset="AG_NEWS", root=".", split="test")
     monkeypatch.setattr(_library, "find_spec", lambda name: None)
     with pytest.raises(MissingLibrary, match=r"tensorflow_datasets is not installed.*\[tensorflow\]"):
@@ -401,6 +412,7 @@ sys.exit(f"loaded {sorted(bad)}" if bad else 0)
 """
 
 
+@pytest.mark.needs("torchtext")
 def test_a_finished_store_is_read_without_any_framework(
     data: Path, ljspeech: Source, ag_news: Source, pictures: Source
 ) -> None:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stacks import holds
 from text.texts import Run
 
+from pipelines import companions
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Step
-from pipelines.text import _library
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet() -> None:
-    """torchtext is loaded as the steps load it: without its notice that it has ended."""
-    assert _library.usable("torchtext")
+    """torchtext, where the stack holds it, is loaded as the steps load it: without its notice that it has ended."""
+    assert companions.usable("torchtext") is holds("torchtext")
 
 
 @pytest.fixture(scope="session")

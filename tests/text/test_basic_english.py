@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from text.texts import HARD, TEXTS, Run, different, no_library
 
+from pipelines import companions
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT
 from pipelines.step import Kernel
-from pipelines.text import BasicEnglish, _library
+from pipelines.text import BasicEnglish
 from pipelines.text._seams import TOKENS
 
 MARKUP = st.lists(st.sampled_from([*"<br />\"'.;:,()!? aΣ\t", "<br />", "İ", "\u2003"]), max_size=25).map("".join)
@@ -34,6 +35,7 @@ def reference(text: str) -> list[str]:
     return get_tokenizer("basic_english")(text)  # type: ignore[no-any-return]  # torchtext has no types
 
 
+@pytest.mark.needs("torchtext")
 @pytest.mark.parametrize("hidden", [False, True], ids=["with libraries", "without"])
 def test_hard_texts(
     framework: str, run: Run, naughty: list[str], udhr: list[str], hidden: bool, monkeypatch: pytest.MonkeyPatch
@@ -41,7 +43,7 @@ def test_hard_texts(
     texts = [*naughty, *udhr, *HARD]
     expected = [reference(text) for text in texts]
     if hidden:
-        monkeypatch.setattr(_library, "why_not", no_library)
+        monkeypatch.setattr(companions, "why_not", no_library)
     assert different(texts, run(framework, BasicEnglish(), texts), expected) == []
 
 
@@ -51,6 +53,7 @@ def bound(framework: str) -> Kernel:
     return kernel
 
 
+@pytest.mark.needs("torchtext")
 @given(texts=st.one_of(TEXTS, st.lists(MARKUP, min_size=1, max_size=30)))
 @settings(max_examples=60, deadline=None)
 def test_any_text(framework: str, texts: list[str]) -> None:

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from text.texts import HARD, TEXTS, Run, different, no_library
 from tokenizers import ByteLevelBPETokenizer
 
+from pipelines import companions
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Kernel
-from pipelines.text import Bpe, ClipBpe, _library
+from pipelines.text import Bpe, ClipBpe
 
 EXAMPLE = Bpe.examples[0].params
 
@@ -37,7 +38,7 @@ def gpt2(files: Path) -> tuple[Path, Path]:
 def bound(framework: str, hidden: bool, cls: type[Bpe] | type[ClipBpe] = Bpe) -> Kernel:
     with pytest.MonkeyPatch.context() as patch:
         if hidden:
-            patch.setattr(_library, "why_not", no_library)
+            patch.setattr(companions, "why_not", no_library)
         kernel: Kernel = cls(**cls.examples[0].params).bind(framework, TEXT)
         return kernel
 
@@ -70,7 +71,7 @@ def test_without_companion_libraries(
 ) -> None:
     encoder, merges = gpt2(files)
     texts = [*naughty, *news[:500], *HARD]
-    monkeypatch.setattr(_library, "why_not", no_library)
+    monkeypatch.setattr(companions, "why_not", no_library)
     found = run(framework, Bpe(encoder=encoder, merges=merges), texts)
     assert different(texts, found, oracle(encoder, merges, texts)) == []
 

@@ -39,6 +39,7 @@ def bert_tokens(lower: bool) -> list[list[str]]:
     return [encoding.tokens for encoding in oracle.encode_batch(TEXTS)]
 
 
+@pytest.mark.needs("torchtext")
 @pytest.mark.parametrize("lower", [True, False])
 def test_torchtext_tokenizes_settled_characters_as_bert_does(lower: bool, tmp_path: Path) -> None:
     from torchtext.transforms import BERTTokenizer
@@ -104,6 +105,7 @@ def test_no_invisible_new_or_combining_character_is_settled() -> None:
     assert set("ß²…") & settled(folds=True) == set()
 
 
+@pytest.mark.needs("torchtext")
 def test_torchtext_cuts_and_lowers_clips_characters_as_tokenizers_does() -> None:
     step = ClipBpe(**ClipBpe.examples[0].params)
     with_torchtext, whole = step._host(step._torchtext(), step._tokenizers()), step._tokenizers()

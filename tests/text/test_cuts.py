@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 from text.texts import HARD, TEXTS, Run, different, no_library
 
+from pipelines import companions
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT
 from pipelines.step import Step
-from pipelines.text import Characters, CodePoints, Regex, Whitespace, _library
+from pipelines.text import Characters, CodePoints, Regex, Whitespace
 from pipelines.text import regex as regex_module
 from pipelines.text._characters import WHITESPACE, settled, tabled
 from pipelines.text.whitespace import BLANKS
@@ -146,7 +147,7 @@ def test_every_copy_of_re2_gives_the_same(
     step = Regex(pattern=pattern, mode=mode)
     expected = [step._any_text(text) for text in texts]
     assert different(texts, run(framework, step, texts), expected) == []
-    monkeypatch.setattr(_library, "why_not", no_library)
+    monkeypatch.setattr(companions, "why_not", no_library)
     plain = [text for text in texts[::10] if text]
     assert run("torch", step, plain) == [step._any_text(text) for text in plain]
 

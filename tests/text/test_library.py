@@ -8,18 +8,20 @@ import threading
 import pytest
 from text.texts import TEXT_OPS, no_library
 
+from pipelines import companions
 from pipelines.spec import TEXT
-from pipelines.text import Bpe, ClipBpe, Wordpiece, _library
+from pipelines.text import Bpe, ClipBpe, Wordpiece
 
 
+@pytest.mark.needs("torchtext")
 def test_a_library_that_is_missing_or_fails_to_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    _library.why_not.cache_clear()
+    companions.why_not.cache_clear()
     monkeypatch.setitem(sys.modules, "torchtext", None)  # importing it now raises ImportError
-    assert "torchtext" in (_library.why_not("torchtext") or "")
-    assert not _library.usable("torchtext")
+    assert "torchtext" in (companions.why_not("torchtext") or "")
+    assert not companions.usable("torchtext")
     monkeypatch.undo()
-    _library.why_not.cache_clear()
-    assert _library.why_not("torchtext") is None
+    companions.why_not.cache_clear()
+    assert companions.why_not("torchtext") is None
 
 
 def test_a_library_that_breaks_while_it_loads_is_told(
@@ -28,19 +30,17 @@ def test_a_library_that_breaks_while_it_loads_is_told(
     folder = tmp_path_factory.mktemp("broken")
     (folder / "broken_library.py").write_text("raise OSError('undefined symbol: _ZN3c10')\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(folder))
-    assert _library.why_not("broken_library") == "OSError: undefined symbol: _ZN3c10"
-    assert not _library.usable("json", "broken_library")
-    assert _library.usable("json")
-
-
-def test_every_companion_library_works_in_the_full_stack() -> None:
-    missing = set() if TEXT_OPS else {"tensorflow_text", "keras_nlp"}
-    assert {name for name in _library.INSTEAD if not _library.usable(name)} == missing
+    assert companions.why_not("broken_library") == "OSError: undefined symbol: _ZN3c10"
+    assert not companions.usable("json", "broken_library")
+    assert companions.usable("json")
 
 
 @pytest.mark.parametrize(
     ("engine", "cls"),
-    [("torch", Wordpiece), ("torch", Bpe), ("torch", ClipBpe), *[("tensorflow", Wordpiece)] * TEXT_OPS],
+    [
+        *(pytest.param("torch", cls, marks=pytest.mark.needs("torchtext")) for cls in (Wordpiece, Bpe, ClipBpe)),
+        *[("tensorflow", Wordpiece)] * TEXT_OPS,
+    ],
 )
 def test_the_companion_library_is_what_runs(
     engine: str, cls: type[Wordpiece] | type[Bpe] | type[ClipBpe], monkeypatch: pytest.MonkeyPatch
@@ -70,7 +70,7 @@ def test_the_companion_library_is_what_runs(
         return asked
 
     assert ask() == []
-    monkeypatch.setattr(_library, "why_not", no_library)
+    monkeypatch.setattr(companions, "why_not", no_library)
     assert ask() != []
 
 

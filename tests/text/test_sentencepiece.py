@@ -52,7 +52,10 @@ def tensorflow_text_ids(path: Path, text: str) -> list[int]:
     return list(found.numpy().tolist())
 
 
-@pytest.mark.parametrize("companion", [torchtext_ids, *[tensorflow_text_ids] * TEXT_OPS])
+COMPANIONS = [pytest.param(torchtext_ids, marks=pytest.mark.needs("torchtext")), *[tensorflow_text_ids] * TEXT_OPS]
+
+
+@pytest.mark.parametrize("companion", COMPANIONS)
 def test_companion_libraries_break_ties_otherwise(data: Path, companion: Callable[[Path, str], list[int]]) -> None:
     """Why neither is used: the day one agrees, this test says so."""
     path = data / "text_sentencepiece" / "python" / "test" / "test_ja_model.model"

@@ -1,4 +1,4 @@
-"""add_tokens, truncate and pad: against torchtext and keras-nlp, on ids, tokens and batches."""
+"""add_tokens, truncate and pad: against torchtext and keras-hub, on ids, tokens and batches."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def apply(framework: str, step: Step, value: Any, spec: Spec = IDS) -> Any:
     return to_numpy(step.bind(framework, spec)(to_native(value, spec, framework)), step.out_spec(spec))
 
 
+@pytest.mark.needs("torchtext")
 @given(sequence=SEQUENCES, length=st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
 def test_together_they_are_torchtexts_transforms(framework: str, sequence: list[int], length: int) -> None:
@@ -72,12 +73,12 @@ def test_together_they_are_berts_input(
 
 
 @pytest.mark.parametrize("length", [3, 8] if TEXT_OPS else [])
-def test_together_they_are_keras_nlps_packer(length: int) -> None:
-    import keras_nlp
+def test_together_they_are_keras_hubs_packer(length: int) -> None:
+    import keras_hub
     import tensorflow as tf
 
     sequences = [[], [5], [5, 6, 7, 8, 9, 10, 11]]
-    packer = keras_nlp.layers.StartEndPacker(length, start_value=101, end_value=102, pad_value=7)
+    packer = keras_hub.layers.StartEndPacker(length, start_value=101, end_value=102, pad_value=7)
     for sequence in sequences:
         value: Any = np.array(sequence, dtype=np.int64)
         spec = IDS

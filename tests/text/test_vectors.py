@@ -28,6 +28,7 @@ def real(data: Path, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.mark.needs("torchtext")
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_is_torchtexts(framework: str, data: Path, tmp_path: Path) -> None:
     from torchtext.vocab import Vectors as Reference

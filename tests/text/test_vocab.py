@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from text.texts import Run, no_library
 
+from pipelines import companions
 from pipelines.errors import OutputError, SpecError, UserError
 from pipelines.fitted import Fitted
-from pipelines.text import BasicEnglish, Vocab, _library
+from pipelines.text import BasicEnglish, Vocab
 from pipelines.text._seams import TOKENS
 
 EXAMPLE = Vocab.examples[0].params["file"]
@@ -33,6 +34,7 @@ def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.needs("torchtext")
 @given(values=WORDS, minimum=st.integers(1, 4), size=st.none() | st.integers(3, 6))
 @settings(max_examples=40, deadline=None)
 def test_fit_builds_what_torchtext_builds(
@@ -51,6 +53,7 @@ def test_fit_builds_what_torchtext_builds(
     assert lines(path) == expected
 
 
+@pytest.mark.needs("torchtext")
 def test_fit_on_real_tokens_and_look_up(framework: str, run: Run, tmp_path: Path, news: list[str]) -> None:
     tokens = run("torch", BasicEnglish(), news[:1500])
     step = Vocab(file=tmp_path / "deep" / "words.txt", size=2000, minimum_count=2)
@@ -75,7 +78,7 @@ def test_fit_on_real_tokens_and_look_up(framework: str, run: Run, tmp_path: Path
 def test_without_torchtext(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [["a", "red", "\0", "zebra"], []]
     with_library = run("torch", Vocab(file=EXAMPLE), words, TOKENS)
-    monkeypatch.setattr(_library, "why_not", no_library)
+    monkeypatch.setattr(companions, "why_not", no_library)
     assert run("torch", Vocab(file=EXAMPLE), words, TOKENS) == with_library
 
 

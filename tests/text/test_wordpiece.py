@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from text.texts import HARD, TEXTS, Run, different, no_library
 from tokenizers import BertWordPieceTokenizer
 
+from pipelines import companions
 from pipelines.errors import SpecError
 from pipelines.native import to_native, to_numpy
 from pipelines.spec import TEXT, Spec
 from pipelines.step import Kernel
-from pipelines.text import Wordpiece, _library
+from pipelines.text import Wordpiece
 
 EXAMPLE = Wordpiece.examples[0].params["vocabulary"]
 
@@ -52,7 +53,7 @@ def test_real_texts_in_other_modes(
 def bound(framework: str, lower: bool, hidden: bool) -> Kernel:
     with pytest.MonkeyPatch.context() as patch:
         if hidden:
-            patch.setattr(_library, "why_not", no_library)
+            patch.setattr(companions, "why_not", no_library)
         kernel: Kernel = Wordpiece(vocabulary=EXAMPLE, lower=lower).bind(framework, TEXT)
         return kernel
 
@@ -74,7 +75,7 @@ def test_without_companion_libraries(
 ) -> None:
     vocabulary = files / "bert_base_uncased_vocab.txt"
     texts = [*naughty, *news[:1000], *HARD]
-    monkeypatch.setattr(_library, "why_not", no_library)
+    monkeypatch.setattr(companions, "why_not", no_library)
     found = run(framework, Wordpiece(vocabulary=vocabulary), texts)
     assert different(texts, found, oracle(vocabulary, texts)) == []
 

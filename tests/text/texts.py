@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
+from stacks import holds
 
-TEXT_OPS = sys.version_info < (3, 12)
-"""Whether tensorflow-text and keras-nlp exist for this Python beside this TensorFlow."""
+TEXT_OPS = holds("tensorflow_text") and holds("keras_hub")
+"""Whether tensorflow-text and keras-hub exist for this Python beside this TensorFlow."""
 Run = Callable[..., list[Any]]
 """The fixture `run`: (framework, step, values, spec) to what the step gives for each value."""
 
@@ -72,5 +72,5 @@ def different(texts: list[str], found: list[Any], expected: list[Any]) -> list[t
 
 
 def no_library(name: str) -> str:
-    """In the place of `_library.why_not`: as if no companion library could be loaded."""
+    """In the place of `companions.why_not`: as if no companion library could be loaded."""
     return f"{name} is hidden by a test"
