@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import stacks  # noqa: F401  # also read by the harness
-from contract.harness import Bound, Case, cases
-from contract.values import Record
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.contract._harness import Bound, Case, cases
+from pipelines.contract._values import Record
 from pipelines.errors import PipelineError
 from pipelines.native import need_framework
 from pipelines.step import Close, Levels, difference

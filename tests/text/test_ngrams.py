@@ -1,4 +1,4 @@
-"""Runs of tokens against torchtext and Keras, bytes against keras-nlp, and both in whole columns."""
+"""Runs of tokens against torchtext and Keras, bytes against keras-hub, and both in whole columns."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipelines.text._seams import TOKENS
 WORDS = st.lists(st.sampled_from(["a", "b", "", "\0", "é", "世 界"]), max_size=7)
 
 
+@pytest.mark.needs("torchtext")
 def test_ngrams_of_news_are_torchtexts(framework: str, run: Run, news: list[str]) -> None:
     from torchtext.data.utils import ngrams_iterator
 
@@ -54,11 +55,11 @@ def test_bytes_are_the_texts(framework: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("text", ["plain", "Größe 世界 \U0001f680"] * TEXT_OPS)
-def test_bytes_are_keras_nlps(framework: str, run: Run, text: str) -> None:
-    import keras_nlp
+def test_bytes_are_keras_hubs(framework: str, run: Run, text: str) -> None:
+    import keras_hub
 
     assert (
-        run(framework, Utf8(), [text])[0] == keras_nlp.tokenizers.ByteTokenizer(lowercase=False)(text).numpy().tolist()
+        run(framework, Utf8(), [text])[0] == keras_hub.tokenizers.ByteTokenizer(lowercase=False)(text).numpy().tolist()
     )
 
 
