@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -358,14 +358,17 @@ def known_traps(versions: Mapping[str, str], python: tuple[int, int] = sys.versi
     return tuple(traps)
 
 
-_FITS = (  # a companion, the framework it is built for, the versions of both that fit, what follows otherwise
+_Version = tuple[int, ...]
+_FITS: tuple[
+    tuple[str, str, Callable[[_Version, _Version], bool], str], ...
+] = (  # a companion, the framework it is built for, the versions of both that fit, what follows otherwise
     ("torchtext", "torch", lambda own, its: its[:2] == (2, own[1] - 15), "text steps use tokenizers and Python"),
     ("tensorflow-io", "tensorflow", lambda own, its: its[:2] == (2, own[1] - 21), "audio.decode uses soundfile"),
     ("tensorflow-text", "tensorflow", lambda own, its: own[:2] == its[:2], "text.wordpiece uses tokenizers"),
 )
 
 
-def _misfits(versions: Mapping[str, str], held: Mapping[str, tuple[int, ...]]) -> list[str]:
+def _misfits(versions: Mapping[str, str], held: Mapping[str, _Version]) -> list[str]:
     """Companion libraries that are built for another version of their framework than the one here."""
     return [
         f"{name} {versions[name]} is not built for {framework} {versions[framework]}; {instead} instead, "
@@ -375,6 +378,6 @@ def _misfits(versions: Mapping[str, str], held: Mapping[str, tuple[int, ...]]) -
     ]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _numbers(version: str) -> _Version:
     parts = version.split("+")[0].split(".")
     return tuple(int(part) for part in parts if part.isdigit())

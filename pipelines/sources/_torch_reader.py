@@ -29,7 +29,8 @@ def read(request: Mapping[str, Any]) -> Rows:
     if library == "torchtext":
         importlib.import_module("torchtext").disable_torchtext_deprecation_warning()
     if library == "torchaudio" and not companions.usable("torchaudio.load"):
-        importlib.import_module("torchaudio").load = _by_soundfile
+        torchaudio: Any = importlib.import_module("torchaudio")
+        torchaudio.load = _by_soundfile
     datasets = importlib.import_module(f"{library}.datasets")
     known = [n for n in datasets.__all__ if n not in NO_DATASETS]
     if name not in known:
