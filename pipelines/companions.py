@@ -55,8 +55,10 @@ def _start_end_packer() -> None:
     from keras_hub.layers import StartEndPacker
 
     with tf.init_scope(), tf.device("CPU:0"):  # outside a graph later releases go through Python, and by numbers alone
-        if not tf.is_tensor(StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]]))):
-            raise TypeError("it gives no tensors outside a graph")
+        ids = StartEndPacker(2, pad_value=1, dtype="int64")(tf.constant([[0]], tf.int64))
+        words = StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]]))
+        if tf.convert_to_tensor(ids).dtype != tf.int64 or tf.convert_to_tensor(words).dtype != tf.string:
+            raise TypeError("outside a graph it changes the type of what it packs")
 
 
 _TRIALS: Mapping[str, Callable[[], Any]] = {

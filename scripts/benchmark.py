@@ -94,7 +94,7 @@ def make_records(job: str, data: Path, folder: Path) -> None:
     clips = job == "clips"
     files = sorted((data / "audio_fsdd" / "recordings").glob("*.wav")) if clips else []
     files = files or sorted((data / "image_imagenet_sample").glob("*.JPEG"))
-    for copy in range(6 if clips else 10):
+    for copy in range(4 if clips else 6):
         for path in files:
             shutil.copy(path, folder / f"{copy}-{path.name}")
 

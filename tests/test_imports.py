@@ -57,6 +57,7 @@ LOADERS = {
     "runtime.tensorflow": "tensorflow",
     "runtime.keras_objects": "tensorflow",
     "runtime._wire": "tensorflow",
+    "text._roberta": "torch",  # its classes are torch modules
 }
 IMPORT_SECONDS = 2.0  # of processor time: 1.1 were measured on a busy machine; loading a framework takes 2.6 or more
 

@@ -151,7 +151,10 @@ assert keras_hub.tokenizers.ByteTokenizer()("a").numpy().tolist() == [97]
 import tensorflow as tf
 tf.config.set_visible_devices([], "GPU")
 from keras_hub.layers import StartEndPacker
-assert tf.is_tensor(StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]])))
+ids = StartEndPacker(2, pad_value=1, dtype="int64")(tf.constant([[0]], tf.int64))
+words = StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]]))
+assert tf.convert_to_tensor(ids).dtype == tf.int64
+assert tf.convert_to_tensor(words).numpy().tolist() == [[b"a", b"b"]]
 """,
         instead=INSTEAD["keras_hub.StartEndPacker"],
         part="StartEndPacker",

@@ -60,7 +60,9 @@ class Utf8(Step):
 
         first = tf.constant(self.first, tf.int64)
 
-        def ids(bytes_: Any) -> Any:
-            return tf.cast(tf.io.decode_raw(bytes_, tf.uint8)[:, 0], tf.int64) + first
+        def ids(texts: Any) -> Any:
+            flat = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
+            lengths = tf.strings.length(texts, "BYTE")
+            return tf.RaggedTensor.from_row_lengths(tf.cast(flat, tf.int64) + first, lengths, validate=False)
 
-        return lambda texts: tf.ragged.map_flat_values(ids, tf.strings.bytes_split(texts))
+        return ids

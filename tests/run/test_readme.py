@@ -70,5 +70,5 @@ def test_the_training_example_runs(monkeypatch: pytest.MonkeyPatch, data: Path) 
 def test_the_files_it_names_are_there() -> None:
     named = set(re.findall(r"\b((?:docs|configs|scripts)/[\w.]+|[A-Z]+\.md|LICENSE)", README))
     assert {name for name in named if not (ROOT / name).exists()} == set()
-    assert len(list((ROOT / "configs").glob("*.yaml"))) == 15
-    assert "configs) fifteen examples" in README
+    assert len(list((ROOT / "configs").glob("*.yaml"))) == 16
+    assert "configs) sixteen examples" in README
