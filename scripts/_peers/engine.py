@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from worker import HERE, _spent
 
@@ -66,10 +67,11 @@ def share(load: Callable[[], Any]) -> float:
 
     clock = KernelClock()
     bind, bind_rows = Step.bind, Step.bind_rows
-    Step.bind = lambda *given: clock.around(bind(*given))  # type: ignore[method-assign]  # to measure it
-    Step.bind_rows = lambda *given: clock.around(bind_rows(*given))  # type: ignore[method-assign]
-    pipe = load()
-    Step.bind, Step.bind_rows = bind, bind_rows  # type: ignore[method-assign]
+    with (
+        patch.object(Step, "bind", lambda *given: clock.around(bind(*given))),
+        patch.object(Step, "bind_rows", lambda *given: clock.around(bind_rows(*given))),
+    ):
+        pipe = load()
     epoch(pipe)
     shares = []
     for _ in range(EPOCHS):

@@ -97,7 +97,7 @@ def oracle(content: bytes) -> Any:
                 gray = np.asarray(image).astype(np.int64) >> (bits - 8)
                 return np.repeat(gray[..., None], 3, -1).astype(np.uint8)
             return np.asarray(image.convert("RGBA" if "A" in image.mode else "RGB"))[..., :3]
-        except Exception:
+        except Exception:  # Pillow raises what it stumbles over: it cannot read the file, and is no oracle for it
             return None
 
 
@@ -135,7 +135,7 @@ def test_modes_on_hard_cases(mode: Any, framework: str, files: dict[str, bytes],
                 image = Image.open(io.BytesIO(files[name]))
                 image.load()
                 image = ImageOps.exif_transpose(image)
-            except Exception:
+            except Exception:  # as above
                 continue
             if image.mode in ("1", "I;16"):  # Pillow's own RGBA of a bilevel picture has an alpha of 1
                 continue
