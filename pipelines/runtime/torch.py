@@ -222,8 +222,10 @@ def _stack(field: FieldPlan, values: Mapping[int, Any], count: int) -> torch.Ten
     """[count, ...] of one field at its seam, padded with zeros at the ends of the varying axes."""
     axes = field.stacked.native("torch")
     tensors = [value for value in values.values() if value is not None]
-    if field.stacked.is_fixed and len(tensors) == count:
+    if len(tensors) == count and field.stacked.is_fixed:
         return torch.stack(tensors)
+    if len(tensors) == count and field.stacked.shape == (None,):
+        return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)  # as below, in one call
     shape = [max((t.shape[i] for t in tensors), default=0) if a.size is None else a.size for i, a in enumerate(axes)]
     held = torch.zeros((count, *shape), dtype=getattr(torch, field.stacked.dtype))
     for place, value in values.items():
@@ -238,11 +240,12 @@ def _extras(field: FieldPlan, values: Mapping[int, Any], count: int, present: Se
     if field.spec.varying:
         names = [axis.name for axis in field.spec.native("torch")]
         places = [names.index(field.spec.axes[axis].name) for axis in field.spec.varying]
-        lengths = torch.zeros((count, len(places)), dtype=torch.int64)
+        lengths = [[0] * len(places)] * count
         for place in present:
             shape = values[place].shape if field.spec.is_numeric else (len(values[place]),)
-            lengths[place] = torch.tensor([shape[i] for i in places])
-        out[f"{field.name}_length"] = lengths[:, 0] if len(places) == 1 else lengths
+            lengths[place] = [shape[i] for i in places]
+        held = torch.tensor(lengths, dtype=torch.int64)
+        out[f"{field.name}_length"] = held[:, 0] if len(places) == 1 else held
     if field.optional:
         mask = torch.zeros(count, dtype=torch.bool)
         mask[list(present)] = True

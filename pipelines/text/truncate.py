@@ -45,7 +45,8 @@ class Truncate(Step):
     def bind_torch(self, x: Spec) -> Kernel:
         if not x.is_numeric:
             return lambda tokens: tokens[self._kept]
-        return lambda sequence: sequence[..., self._kept]
+        length, kept = self.length, self._kept
+        return lambda sequence: sequence if sequence.shape[-1] <= length else sequence[..., kept]
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         def kernel(sequence: Any) -> Any:
