@@ -8,8 +8,10 @@ missing from a batch are replayed alone, eagerly, which tells the step and the r
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -62,6 +64,11 @@ class TensorflowEngine(Engine):
         return tf.cast(value, dtype)
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
+        running = self._run(chunks)
+        _running.add(running)
+        return running
+
+    def _run(self, chunks: Iterable[Chunk]) -> Generator[Delivered, None, None]:
         run = self._open()
         self._waiting.append((run, chunks))
         if self._data is None:  # traced once, then iterated for every epoch
@@ -403,6 +410,20 @@ class TensorflowEngine(Engine):
         for name in ("_run", "_start", "_position"):
             del batch[name]
         return Delivered(chunk, batch, chunk.positions[good], lost)
+
+
+_running: weakref.WeakSet[Generator[Delivered, None, None]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Ends the epochs that are under way when the program ends.
+
+    Python would end them once its threads can no longer run, and TensorFlow's wait for a call into Python then.
+    """
+    for running in list(_running):
+        with suppress(ValueError):  # at work in a thread that ends with the program
+            running.close()
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
