@@ -60,10 +60,11 @@ class SourceError(UserError):
 
 
 class MissingLibrary(UserError):
-    """A framework or companion library is not installed."""
+    """A framework or companion library is not installed. `advice` is what to know of it, or to do instead."""
 
-    def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed; install it with: pip install 'multimodal-pipelines[{extra}]'")
+    def __init__(self, library: str, extra: str, advice: str = "") -> None:
+        install = f"{library} is not installed; install it with: pip install 'multimodal-pipelines[{extra}]'"
+        super().__init__(f"{install}. {advice}" if advice else install)
 
 
 class OutputError(UserError):

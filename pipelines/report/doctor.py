@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -26,7 +27,11 @@ from pipelines.report.tables import show
 from pipelines.runtime._lanes import cores
 
 SECONDS_PER_LIBRARY = 120.0
-_MARK = "doctor-facts:"
+_MARK, _ERROR = "doctor-facts:", "doctor-error:"
+# an error's first lines say what it is, its last ones may be a library's list of arguments
+_TOLD = f"""import json, sys
+sys.excepthook = lambda kind, error, _: print(
+    "\\n{_ERROR}" + json.dumps(f"{{kind.__name__}}: {{error}}".rstrip(": ")), file=sys.stderr, flush=True)"""
 
 State = Literal["works", "missing", "fails"]
 
@@ -141,7 +146,7 @@ assert text.normalize_utf8(["a"], "NFKC").numpy().tolist() == [b"a"]
 import tensorflow as tf
 tf.config.set_visible_devices([], "GPU")
 import keras_hub
-assert keras_hub.tokenizers.ByteTokenizer()("a").numpy().tolist() == [97]
+assert [int(value) for value in keras_hub.tokenizers.ByteTokenizer()("a")] == [97]
 """,
         "text.embed does not run on tensorflow",
     ),
@@ -288,7 +293,7 @@ def try_library(probe: Probe, seconds: float) -> Library:
     version = _version(probe.distribution)
     if not version:
         return found("missing", "not installed", {})
-    program = f"import json\nfacts = {{}}\n{probe.use}\nprint({_MARK!r} + json.dumps(facts), flush=True)"
+    program = f"{_TOLD}\nfacts = {{}}\n{probe.use}\nprint({_MARK!r} + json.dumps(facts), flush=True)"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(
@@ -308,8 +313,14 @@ def try_library(probe: Probe, seconds: float) -> Library:
         return found("works", "", json.loads(told[-1].removeprefix(_MARK)))
     if done.returncode < 0:
         return found("fails", f"the process was ended by signal {-done.returncode}", {})
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return found("fails", lines[-1][:300] if lines else f"ended with exit code {done.returncode}", {})
+    said = [line.partition(_ERROR)[2] for line in done.stderr.splitlines() if line.startswith(_ERROR)]
+    lines = _plain(json.loads(said[-1]))[:2] if said else _plain(done.stderr)[-1:]
+    return found("fails", " ".join(lines)[:400] or f"ended with exit code {done.returncode}", {})
+
+
+def _plain(text: str) -> list[str]:
+    """The lines of a text that are not empty, without colours."""
+    return [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines() if line.strip()]
 
 
 def _version(distribution: str) -> str:

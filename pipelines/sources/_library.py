@@ -36,6 +36,8 @@ class LibraryDataset(SourceConfig):
     extra: ClassVar[str] = "torch"
     needs: ClassVar[tuple[str, ...]] = ()
     """What the library's data sets import beside the library itself."""
+    advice: ClassVar[str] = ""
+    """What to do where the library cannot be had."""
 
     dataset: Name
     root: ConfigPath | None = None
@@ -75,7 +77,7 @@ def open_once(
     library: str = config.library
     for module in (library_module(library), *config.needs):
         if find_spec(module) is None:
-            raise MissingLibrary(module, config.extra)
+            raise MissingLibrary(module, config.extra, config.advice)
     title = f"{library} {label}"
     where = None if root is None else str(root.resolve())
     on_disk = {

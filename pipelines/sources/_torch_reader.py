@@ -17,6 +17,7 @@ from pipelines.sources import _encode
 from pipelines.sources._build import NetworkError, Row, Rows
 from pipelines.sources._files import read_file
 from pipelines.sources._names import KNOWN, Names
+from pipelines.sources.torchtext import ADVICE
 
 CHECKED_PICKLES = ("CIFAR10", "CIFAR100")
 """Classes that unpickle files whose published MD5 the library has checked at construction."""
@@ -26,8 +27,8 @@ NO_DATASETS = ("DatasetFolder", "VisionDataset", "wrap_dataset_for_transforms_v2
 def read(request: Mapping[str, Any]) -> Rows:
     """The records of `request["dataset"]`, opened with its arguments."""
     library, name = request["library"], request["dataset"]
-    if library == "torchtext":
-        importlib.import_module("torchtext").disable_torchtext_deprecation_warning()
+    if library == "torchtext" and (reason := companions.why_not(library)):
+        raise SourceError(f"it does not load ({reason}). {ADVICE}")
     if library == "torchaudio" and not companions.usable("torchaudio.load"):
         torchaudio: Any = importlib.import_module("torchaudio")
         torchaudio.load = _by_soundfile

@@ -30,6 +30,7 @@ class Tfds(SourceConfig):
     library: ClassVar[str] = "tfds"
     extra: ClassVar[str] = "tensorflow"
     needs: ClassVar[tuple[str, ...]] = ("tensorflow",)
+    advice: ClassVar[str] = ""
 
     builder: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?(:[\d.*]+)?$")] | None = None
     image_folder: ConfigPath | None = None

@@ -7,6 +7,11 @@ from typing import ClassVar
 from pipelines.sources._library import LibraryDataset
 from pipelines.step import ConfigPath
 
+ADVICE = (
+    "torchtext ended with torch 2.3 and does not load beside a later one: read the same files with the source "
+    "`manifest`, or keep the full stack in an environment of its own"
+)
+
 
 class Torchtext(LibraryDataset):
     """A data set of torchtext.datasets, read once into a store that serves both frameworks.
@@ -18,12 +23,13 @@ class Torchtext(LibraryDataset):
     Values: AG_NEWS and other classified texts give `label` (int64, as the file counts) and `text`; sentence
     pairs `sentence1` and `sentence2`; other sets their documented parts, or `names`.
     Key: the number of the record.
-    torchtext ended with torch 2.3 and does not load beside a later one; `manifest` reads the same files there.
+    Needs the full stack, since torchtext ended with torch 2.3; `manifest` reads the same files on any.
     """
 
     library: ClassVar[str] = "torchtext"
     extra: ClassVar[str] = "full"
     needs: ClassVar[tuple[str, ...]] = ("torchdata", "portalocker")
+    advice: ClassVar[str] = ADVICE
 
     root: ConfigPath
 

@@ -18,6 +18,7 @@ from pipelines.report.doctor import PROBES, Library, Probe, Report, doctor, know
     [
         ("import pytest\nfacts['threads'] = '3'", "works", ""),
         ("import pytest.no_such_part", "fails", "No module named 'pytest.no_such_part'"),
+        ("raise ValueError('\\nin\\x1b[1m words\\x1b[0m\\n\\n  of:\\n  - all')", "fails", "ValueError: in words"),
         ("import os\nos.abort()", "fails", "ended by signal 6"),
         ("import os\nos._exit(0)", "fails", "exit code 0"),
         ("import time\ntime.sleep(60)", "fails", "no answer within 2 s"),

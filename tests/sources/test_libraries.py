@@ -333,6 +333,20 @@ def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         opened("tfds", builder="mnist", split="train")
 
 
+def test_torchtext_that_is_missing_or_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As beside a later torch: what reads the same files is told, not only that an older torch be installed."""
+    (tmp_path / "torchtext.py").write_text("raise OSError('libtorchtext.so: undefined symbol')")
+    for module in ("torchdata", "portalocker"):
+        (tmp_path / f"{module}.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(SourceError, match=r"torchtext AG_NEWS: it does not load \(OSError: lib.*the source `manifest`"):
+        opened("torchtext", dataset="AG_NEWS", root=tmp_path, split="test")
+    monkeypatch.setattr(_library, "find_spec", lambda name: None)
+    with pytest.raises(MissingLibrary, match=r"\[full\]'\. torchtext ended with torch 2\.3.*`manifest`"):
+        opened("torchtext", dataset="AG_NEWS", root=tmp_path, split="test")
+
+
 HUGE = {"dataset": "FakeData", "arguments": {"size": 10_000_000}}
 
 

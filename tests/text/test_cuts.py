@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
+from stacks import holds
 from text.texts import HARD, TEXTS, Run, different, no_library
 
 from pipelines import companions
@@ -179,11 +180,12 @@ def test_texts_that_pyarrow_must_cut_are_handed_to_it_together(monkeypatch: pyte
     monkeypatch.setattr(regex_module, "_replace", lambda texts, *rest: calls.append(texts) or replace(texts, *rest))
     one, rows = step.bind("torch", TEXT), step.bind_rows("torch", TEXT)
     assert one("각 नमस्ते 1 \U0001f680") == ["각", "नमस", "त", "1"]
-    assert calls == []
+    assert bool(calls) is not holds("torchtext")  # whose own copy of RE2 may have such a text
+    calls.clear()
     texts = ["a\u08c8 1", "안녕", "", "\u08c8\1b", "a\u08c8 1"]
     assert rows is not None
     assert rows(texts) == [["a\u08c8", "1"], ["안녕"], [], ["\u08c8", "b"], ["a\u08c8", "1"]] == list(map(one, texts))
-    assert calls[0] == [texts[0], texts[3], texts[4]]
+    assert calls[0] == ([texts[0], texts[3], texts[4]] if holds("torchtext") else texts)
 
 
 def test_a_pattern_that_backtracks_for_ever_elsewhere_takes_no_time(framework: str, run: Run) -> None:

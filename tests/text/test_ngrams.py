@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,9 +59,9 @@ def test_bytes_are_the_texts(framework: str, run: Run) -> None:
 def test_bytes_are_keras_hubs(framework: str, run: Run, text: str) -> None:
     import keras_hub
 
-    assert (
-        run(framework, Utf8(), [text])[0] == keras_hub.tokenizers.ByteTokenizer(lowercase=False)(text).numpy().tolist()
-    )
+    # later releases give an array, earlier ones a tensor
+    expected = np.asarray(keras_hub.tokenizers.ByteTokenizer(lowercase=False)(text)).tolist()
+    assert run(framework, Utf8(), [text])[0] == expected
 
 
 def test_a_column_at_once() -> None:
