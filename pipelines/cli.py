@@ -22,14 +22,44 @@ app = typer.Typer(
 )
 
 
+def _step_names(incomplete: str) -> list[str]:
+    from pipelines.catalog import announced_step_names, step_names
+
+    return [name for name in (*step_names(), *announced_step_names()) if name.startswith(incomplete)]
+
+
+def _keys(incomplete: str) -> list[str]:
+    """The keys of a config that --set may name, up to the second level, as the schema in the package knows them."""
+    from importlib.resources import files
+
+    schema = json.loads(files("pipelines.config").joinpath("schema.json").read_text("utf-8"))
+
+    def inner(part: dict[str, Any]) -> list[str]:
+        for way in (part, *part.get("anyOf", ())):
+            found = schema["$defs"][way["$ref"].rsplit("/", 1)[1]] if "$ref" in way else way
+            if "properties" in found:
+                return list(found["properties"])
+        return []
+
+    keys = [f"{name}.{key}" for name, part in schema["properties"].items() for key in inner(part)]
+    return [f"{key}=" for key in (*schema["properties"], *keys) if key.startswith(incomplete)]
+
+
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.", show_default=False)]
 FrameworkOption = Annotated[
-    str | None, typer.Option("--framework", "-f", help="torch or tensorflow; overrides the config.")
+    str | None,
+    typer.Option(
+        "--framework",
+        "-f",
+        help="torch or tensorflow; overrides the config.",
+        autocompletion=lambda: ["torch", "tensorflow"],
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first so many records.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key: batch.size=64")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key: batch.size=64", autocompletion=_keys),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Workers at once; if left out, at most the cores, found by trying.")
@@ -210,7 +240,9 @@ def compare(
 
 
 @app.command()
-def steps(name: Annotated[str | None, typer.Argument(help="One step, such as audio.mel.")] = None) -> None:
+def steps(
+    name: Annotated[str | None, typer.Argument(help="One step, such as audio.mel.", autocompletion=_step_names)] = None,
+) -> None:
     """The catalogue of steps, or all about one."""
     from pipelines.report.tables import show, step_page, steps_table
 

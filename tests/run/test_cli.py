@@ -312,3 +312,25 @@ def test_only_quarantined_runs_what_failed_with_the_draws_it_had(pipelines: Any,
     broken.unlink()
     lost = pipelines(*once_more)
     assert (lost.code, "1 of 1 records are not in the source" in lost.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("pipelines ch", {"check"}),
+        ("pipelines steps audio.m", {"audio.mel", "audio.mfcc", "audio.mu_law"}),
+        ("pipelines run x.yaml --framework t", {"torch", "tensorflow"}),
+        ("pipelines run x.yaml --set batch.s", {"batch.size=", "batch.shuffle="}),
+        ("pipelines run x.yaml --set on_e", {"on_error=", "on_error.policy=", "on_error.at_most="}),
+    ],
+)
+def test_the_shell_completes_commands_steps_frameworks_and_keys(
+    typed: str, offered: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = typed.split()
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    monkeypatch.setenv("_PIPELINES_COMPLETE", "complete_bash")
+    with pytest.raises(SystemExit):
+        cli.app(prog_name="pipelines")
+    assert set(capsys.readouterr().out.split()) == offered

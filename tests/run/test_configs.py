@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import pipelines
+from pipelines.config import json_schema
 from pipelines.samples import make_samples
 from pipelines.step import difference
 
@@ -90,6 +92,13 @@ def test_two_batches_are_the_same_on_both_frameworks(path: Path, samples: Path) 
             share = 0.02 if spec.is_picture else 5e-4
             peak = float(np.max(np.abs(x[field]), initial=1.0))
             assert difference(np.asarray(x[field]), np.asarray(y[field])) <= share * peak, (field, x["key"])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_editors_find_the_schema(path: Path) -> None:
+    named = path.read_text(encoding="utf-8").splitlines()[3].removeprefix("# yaml-language-server: $schema=")
+    published = json.loads((path.parent / named).read_text(encoding="utf-8"))
+    assert published == json_schema(), "write it anew: pipelines schema > pipelines/config/schema.json"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
