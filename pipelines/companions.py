@@ -1,8 +1,9 @@
 """Which companion libraries work here, and what is used where one does not: the one place that decides.
 
 It is found out by trying, never by comparing versions. torchtext ended with torch 2.3 and tensorflow-io with TensorFlow
-2.16; torchaudio and keras-hub gave up functions that steps used; tensorflow-text and keras-hub have no build for every
-Python and TensorFlow. The steps give the same values without them, through the libraries of the base install.
+2.16; torchaudio and keras-hub gave up functions that steps used, and torchvision will; tensorflow-text and keras-hub
+have no build for every Python and TensorFlow. The steps give the same values without them, through the libraries of
+the base install.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 INSTEAD: Mapping[str, str] = {
     "torchaudio.load": "soundfile",
+    "torchvision.io": "pillow",
     "torchtext": "tokenizers",
     "tensorflow_io": "soundfile",
     "tensorflow_text": "tokenizers",
@@ -34,6 +36,10 @@ def _torchaudio_load() -> None:
 
     if "soundfile" not in torchaudio.list_audio_backends():
         raise ImportError("its backends do not hold soundfile")
+
+
+def _torchvision_io() -> None:
+    from torchvision.io import decode_jpeg, decode_png  # noqa: F401
 
 
 def _torchtext() -> None:
@@ -63,6 +69,7 @@ def _start_end_packer() -> None:
 
 _TRIALS: Mapping[str, Callable[[], Any]] = {
     "torchaudio.load": _torchaudio_load,
+    "torchvision.io": _torchvision_io,
     "torchtext": _torchtext,
     "tensorflow_io": _tensorflow_io,
     "keras_hub.StartEndPacker": _start_end_packer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from pipelines import companions
 from pipelines.image import _pillow
 from pipelines.image._header import JPEG, OTHER, PNG, Header, check_size, read_header
 from pipelines.image._pillow import CHANNELS, HARD_LIMIT, LUMA, Mode
@@ -66,7 +68,7 @@ class Decode(Step):
     more than 100 scans. Damage within the compressed pixels of a JPEG that its structure does not show is no failure:
     what libjpeg makes of these pixels may differ between the frameworks.
     Source: torchvision.io.decode_jpeg and decode_png; tf.io.decode_jpeg (accurate DCT) and decode_png; Pillow on
-    the host where these differ (4:4:0 and CMYK JPEG, 16-bit PNG, transparent palettes) or cannot decode.
+    the host where these differ (4:4:0 and CMYK JPEG, 16-bit PNG, transparent palettes), cannot decode or are gone.
     """
 
     mode: Mode = "rgb"
@@ -102,15 +104,20 @@ class Decode(Step):
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch
-        from torchvision.io import ImageReadMode, decode_jpeg, decode_png
 
         host = self.host()
         alpha = self.mode == "rgba"
-        png_mode = ImageReadMode.RGB_ALPHA if alpha else ImageReadMode.RGB
+        by_torchvision = companions.usable("torchvision.io")
+        if by_torchvision:
+            from torchvision.io import ImageReadMode, decode_jpeg, decode_png
+
+            # later releases say with each picture that they will hand this to another library
+            warnings.filterwarnings("ignore", "The image decoding and encoding", DeprecationWarning)
+            png_mode = ImageReadMode.RGB_ALPHA if alpha else ImageReadMode.RGB
 
         def kernel(data: bytes) -> torch.Tensor:
             header = self.look(data)
-            if header.kind == OTHER:
+            if header.kind == OTHER or not by_torchvision:
                 return torch.from_numpy(np.array(np.moveaxis(host(data), -1, 0), order="C"))
             stored = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy: `bytes` cannot be written to
             pixels = decode_jpeg(stored, ImageReadMode.RGB) if header.kind == JPEG else decode_png(stored, png_mode)

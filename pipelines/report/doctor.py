@@ -80,11 +80,23 @@ facts["threads"] = f"{torch.get_num_threads()} in an operation, {torch.get_num_i
         "torchvision",
         """
 import torch
-from torchvision import io
-picture = torch.zeros(3, 8, 8, dtype=torch.uint8)
-assert io.decode_image(io.encode_png(picture)).equal(picture)
+from torchvision.transforms.v2 import functional
+assert functional.resize(torch.zeros(3, 8, 6, dtype=torch.uint8), [4, 3], antialias=True).shape == (3, 4, 3)
 """,
         "image steps do not run on torch, and its data sets cannot be read",
+    ),
+    Probe(
+        "torchvision",
+        """
+import io, torch
+from PIL import Image
+from torchvision.io import decode_jpeg, decode_png
+for kind, decode in (("JPEG", decode_jpeg), ("PNG", decode_png)):
+    Image.new("RGB", (3, 2)).save(held := io.BytesIO(), kind)
+    assert decode(torch.frombuffer(bytearray(held.getvalue()), dtype=torch.uint8)).shape == (3, 2, 3)
+""",
+        instead=INSTEAD["torchvision.io"],
+        part="io",
     ),
     Probe(
         "torchtext",
@@ -137,7 +149,10 @@ assert text.normalize_utf8(["a"], "NFKC").numpy().tolist() == [b"a"]
     ),
     Probe(
         "tensorflow-datasets",
-        "import tensorflow_datasets as tfds\nassert tfds.builder_cls('mnist').name == 'mnist'",
+        """
+from tensorflow_datasets import public_api as tfds  # the package itself hides why it does not load
+assert tfds.builder_cls("mnist").name == "mnist"
+""",
         "the source tfds cannot be read",
     ),
     Probe(
@@ -357,8 +372,8 @@ def known_traps(versions: Mapping[str, str], python: tuple[int, int] = sys.versi
         traps.append("torch before 2.4 cannot share memory with NumPy 2: install numpy<2")
     if held.get("tensorflow", (9,)) < (2, 17) and held.get("protobuf", ()) >= (5,):
         traps.append("tensorflow before 2.17 needs protobuf<5")
-    if held.get("tensorflow-metadata", ()) >= (1, 18) and (0,) < held.get("protobuf", ()) < (5,):
-        traps.append("tensorflow-metadata after 1.17 needs protobuf 5, and tensorflow-datasets fails: install 1.17.3")
+    if held.get("tensorflow-metadata", ()) >= (1, 18) and (0,) < held.get("protobuf", ()) < (6, 31, 1):
+        traps.append("tensorflow-metadata after 1.17 needs protobuf 6.31, or tensorflow-datasets fails: use 1.17.3")
     if "tensorflow" in held and python >= (3, 12) and "tensorflow-text" not in held:
         traps.append("tensorflow-text and keras-hub have no build of this stack for Python 3.12: use 3.10 or 3.11")
     traps += _misfits(versions, held)

@@ -18,7 +18,7 @@ from pipelines.sources._build import Row, Rows
 
 def read(request: Mapping[str, Any]) -> Rows:
     """The records of `request["builder"]`, or of the folder of pictures at `request["root"]`."""
-    import tensorflow_datasets as tfds
+    from tensorflow_datasets import public_api as tfds  # the package itself hides why it does not load
 
     builder = tfds.ImageFolder(request["root"]) if request["builder"] is None else _builder(request)
     split = request["split"]

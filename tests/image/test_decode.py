@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import time
 import warnings
 import zlib
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
+from pipelines import companions
 from pipelines.errors import RecordError
 from pipelines.image._header import read_header
 from pipelines.image.decode import Decode
 from pipelines.spec import BYTES, TEXT
+from pipelines.step import Example
 
 GRAY = (19595, 38470, 7471)
 
@@ -241,6 +244,24 @@ def test_pillow_does_not_warn(framework: str, run: Any) -> None:
         Decode(mode="rgba").bind(framework, BYTES)  # sets the filter that this block took away
         run(Decode(mode="rgba"), BYTES, file, framework)
         run(Decode(), BYTES, file, framework)
+
+
+@pytest.mark.parametrize("example", Decode.examples, ids=str)
+def test_pillow_gives_the_same_where_torchvision_decodes_no_more(
+    example: Example, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    assert example.values is not None
+    step, files = Decode.model_validate(example.params), example.values(rng)
+    expected = [step.bind("torch", BYTES)(file) for file in files]
+    monkeypatch.setattr(companions, "why_not", lambda library: "ImportError: cannot import name 'decode_jpeg'")
+    monkeypatch.setitem(sys.modules, "torchvision.io", None)
+    without = step.bind("torch", BYTES)
+    for file, pixels in zip(files, expected, strict=True):
+        torch.testing.assert_close(without(file), pixels, rtol=0, atol=0)
+        with pytest.raises(RecordError):
+            without(file[: len(file) // 2])
 
 
 def test_parameters_and_seam() -> None:

@@ -71,7 +71,7 @@ def test_the_report_shows_what_fails_and_why() -> None:
     [
         ({"torch": "2.3.1", "numpy": "2.1.0"}, (3, 11), "NumPy 2"),
         ({"tensorflow": "2.16.2", "protobuf": "5.29.0"}, (3, 11), "protobuf<5"),
-        ({"tensorflow-metadata": "1.21.0", "protobuf": "4.25.9"}, (3, 11), "install 1.17.3"),
+        ({"tensorflow-metadata": "1.21.0", "protobuf": "5.29.6"}, (3, 11), "use 1.17.3"),
         ({"tensorflow": "2.16.2", "protobuf": "4.25.9"}, (3, 12), "use 3.10 or 3.11"),
         ({"torch": "2.5.1", "torchtext": "0.18.0"}, (3, 11), "torchtext 0.18.0 is not built for torch 2.5.1; text"),
         ({"tensorflow": "2.18.0", "tensorflow-io": "0.37.1"}, (3, 11), "decode uses soundfile instead, with the same"),
