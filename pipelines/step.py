@@ -130,8 +130,9 @@ class Example:
 
     takes: Spec | tuple[Spec, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
-    values: Callable[[np.random.Generator], Sequence[Any]] | None = None
-    files: Callable[[Path], Mapping[str, Any]] | None = None
+    # Not in the repr: a function's address would give a test another name in each process.
+    values: Callable[[np.random.Generator], Sequence[Any]] | None = field(default=None, repr=False)
+    files: Callable[[Path], Mapping[str, Any]] | None = field(default=None, repr=False)
     needs: str | None = None
 
 
