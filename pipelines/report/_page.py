@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.errors import UserError
 from pipelines.sinks._files import replace_file
@@ -101,12 +102,12 @@ class Section:
 
 def render_page(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The whole page as HTML: no script, no address but those of its own data."""
-    return _template("page.html").render(title=title, lead=lead, sections=sections)
+    return str(_template("page.html").render(title=title, lead=lead, sections=sections))
 
 
 def render_blocks(blocks: Sequence[Block]) -> str:
     """A fragment with its own style, as a notebook shows it."""
-    return _template("fragment.html").render(blocks=blocks)
+    return str(_template("fragment.html").render(blocks=blocks))
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:
@@ -137,7 +138,7 @@ def figure_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def pixels_png(pixels: np.ndarray) -> bytes:
+def pixels_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """uint8[height, width] or [height, width, channel 1, 3 or 4] as a PNG file."""
     from PIL import Image
 
@@ -146,7 +147,7 @@ def pixels_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def samples_wav(samples: np.ndarray, rate_hz: int) -> bytes:
+def samples_wav(samples: npt.NDArray[Any], rate_hz: int) -> bytes:
     """float[time] or [channel, time] amplitudes in [-1, 1] as a WAV file of 16 bits; what is louder is cut off."""
     channels = np.atleast_2d(samples)
     file = io.BytesIO()
