@@ -8,10 +8,8 @@ missing from a batch are replayed alone, eagerly, which tells the step and the r
 
 from __future__ import annotations
 
-import atexit
-import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -25,6 +23,7 @@ from pipelines.grid import Chunk, Failure
 from pipelines.guard import after
 from pipelines.plan import Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw
+from pipelines.runtime._ending import calls
 from pipelines.runtime._engine import Delivered, Engine
 from pipelines.runtime._gpu import share_gpus
 from pipelines.runtime._lanes import cores
@@ -64,11 +63,6 @@ class TensorflowEngine(Engine):
         return tf.cast(value, dtype)
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
-        running = self._run(chunks)
-        _running.add(running)
-        return running
-
-    def _run(self, chunks: Iterable[Chunk]) -> Generator[Delivered, None, None]:
         run = self._open()
         self._waiting.append((run, chunks))
         if self._data is None:  # traced once, then iterated for every epoch
@@ -117,6 +111,8 @@ class TensorflowEngine(Engine):
             return np.array(state(chunk).encode(), dtype=object)
 
         def finish() -> Iterator[Any]:
+            if calls.ended:
+                return
             told(self._accounted(current[0], None, np.zeros(0, np.int64), None))
             self._raise_stopped()
             close()
@@ -124,7 +120,7 @@ class TensorflowEngine(Engine):
 
         def report(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             run, start, position = (element.pop(name) for name in ("_run", "_start", "_position"))
-            element["_state"] = tf.ensure_shape(tf.numpy_function(note, [run, start, position], tf.string), ())
+            element["_state"] = tf.ensure_shape(tf.numpy_function(calls(note), [run, start, position], tf.string), ())
             return element
 
         data = self._graph(epoch).map(report, num_parallel_calls=1)
@@ -141,6 +137,8 @@ class TensorflowEngine(Engine):
         """The control stream: what the graph needs of each chunk, which is noted as being under way."""
         try:
             for chunk in chunks:
+                if calls.ended:
+                    return
                 self._pending[run].append(chunk)
                 where = (chunk.start, chunk.fill, chunk.positions, chunk.indices)
                 yield run, *where, dict(chunk.draws), dict(chunk.batch_draws)
@@ -192,12 +190,12 @@ class TensorflowEngine(Engine):
             try:
                 made = self._at_once(*given)
             except tf.errors.OpError as error:
-                if is_machines_fault(error):
+                if is_machines_fault(error) or calls.ended:
                     raise
                 made = self._alone(*given)  # traced only when it is needed
             return [made[name] for name in specs]
 
-        made = tf.py_function(make, tf.nest.flatten(chunk), [spec.dtype for spec in specs.values()])
+        made = tf.py_function(calls(make), tf.nest.flatten(chunk), [spec.dtype for spec in specs.values()])
         return {name: tf.ensure_shape(m, spec.shape) for (name, spec), m in zip(specs.items(), made, strict=True)}
 
     def _batch(
@@ -213,7 +211,7 @@ class TensorflowEngine(Engine):
     ) -> dict[str, tf.Tensor]:
         """One batch: the fields named in `columns` as columns, the others row by row."""
         kinds = signature(self.plan.values)
-        read = tf.numpy_function(self._read, [indices], [tf.int64, tf.string, *kinds.values()])
+        read = tf.numpy_function(calls(self._read), [indices], [tf.int64, tf.string, *kinds.values()])
         for column in read:
             column.set_shape((None,))
         places, keys, *values = read
@@ -410,20 +408,6 @@ class TensorflowEngine(Engine):
         for name in ("_run", "_start", "_position"):
             del batch[name]
         return Delivered(chunk, batch, chunk.positions[good], lost)
-
-
-_running: weakref.WeakSet[Generator[Delivered, None, None]] = weakref.WeakSet()
-
-
-@atexit.register
-def _end_all() -> None:
-    """Ends the epochs that are under way when the program ends.
-
-    Python would end them once its threads can no longer run, and TensorFlow's wait for a call into Python then.
-    """
-    for running in list(_running):
-        with suppress(ValueError):  # at work in a thread that ends with the program
-            running.close()
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
