@@ -73,6 +73,16 @@ def test_batches_failures_and_states_are_those_of_threads() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_batches_of_like_length_under_a_budget_are_those_of_threads() -> None:
+    batch = {"tokens": 24, "shuffle": True, "bucket": {"by": "wave", "window": 20}}
+    threads, processes = (pipeline(workers, batch=batch) for workers in ("threads", "processes"))
+    for a, b in zip(threads.epoch(), processes.epoch(), strict=True):
+        assert_same(a, b)
+    assert threads.counts == processes.counts
+    assert threads.counts.quarantined > 0
+    assert threads.state() == processes.state()
+
+
 class _Fatal(FakeSource):
     def read(self, index: int, names: Collection[str]) -> dict[str, Any]:
         if index == KILLED and multiprocessing.parent_process() is not None:
