@@ -189,3 +189,23 @@ def test_a_line_that_would_fill_the_memory_fails(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
         with pytest.raises(SourceError, match=r"a line of more than 100 characters \(max_line\)"):
             table.model_validate({"path": str(tmp_path / name), "max_line": 100}).open()
+
+
+def test_a_row_group_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    """Files of some kilobytes: a text of a megabyte in each of 9000 rows, and a million equal numbers."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = find_source("manifest")
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 9000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table({"text": long}), tmp_path / "texts.parquet")
+    equal = pa.FixedSizeListArray.from_arrays(pa.array([7] * 1_000_000), 100_000)
+    with pq.ParquetWriter(tmp_path / "numbers.parquet", pa.schema({"numbers": equal.type})) as writer:
+        writer.write_table(pa.table({"numbers": equal}))
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 300_000
+    peak = pa.default_memory_pool().max_memory()
+    with pytest.raises(SourceError, match=r"row group 0 of .* or more, expected at most 67108864 \(max_row_group\)"):
+        table.model_validate({"path": str(tmp_path / "texts.parquet"), "max_row_group": 1 << 26}).open()
+    with pytest.raises(SourceError, match="unpacks to 8000000 bytes or more, expected at most 7999999"):
+        table.model_validate({"path": str(tmp_path / "numbers.parquet"), "max_row_group": 7_999_999}).open()
+    assert pa.default_memory_pool().max_memory() < peak + (64 << 20)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import RecordError, SourceError
@@ -19,6 +20,8 @@ Row = Mapping[str, Any] | RecordError
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 ROWS_AT_ONCE = 512
 LONGEST_LINE = 1 << 27
+LARGEST_ROW_GROUP = 1 << 32
+_AT_ONCE = 1 << 26
 
 
 def format_of(path: Path) -> str:
@@ -32,12 +35,23 @@ def format_of(path: Path) -> str:
     return form
 
 
-def rows_of(path: Path, columns: Sequence[str] | None, header: bool, longest: int = LONGEST_LINE) -> Iterator[Row]:
-    """Each row as a mapping, or as the error that keeps it from being one; SourceError for a line above `longest`."""
+def rows_of(
+    path: Path,
+    columns: Sequence[str] | None,
+    header: bool,
+    longest: int = LONGEST_LINE,
+    largest: int = LARGEST_ROW_GROUP,
+) -> Iterator[Row]:
+    """Each row as a mapping, or as the error that keeps it from being one.
+
+    Raises:
+        SourceError: no table, a line of more than `longest` characters, or a row group that unpacks to more than
+            `largest` bytes.
+    """
     form = format_of(path)
     try:
         if form == "parquet":
-            yield from _parquet(path)
+            yield from _parquet(path, largest)
         elif form == "jsonl":
             with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as file:
                 yield from _jsonl(_lines(file, longest, path))
@@ -118,23 +132,62 @@ def _jsonl(file: Iterable[bytes]) -> Iterator[Row]:
             yield RecordError(f"line {number}: expected an object with named values, got {type(row).__name__}")
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path, largest: int) -> Iterator[Row]:
     try:
-        file = pq.ParquetFile(path)
+        texts = _shared_texts(pq.read_metadata(path))
+        file = pq.ParquetFile(path, read_dictionary=texts)
     except (pa.ArrowException, OSError) as e:
         raise SourceError(f"manifest: {path} is not a readable Parquet file: {_first_line(e)}") from e
     with file:
         for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            given = 0
+            metadata = file.metadata.row_group(group)
+            given, unpacked = 0, _told_size(metadata)
             try:
+                _refuse_above(largest, unpacked, group, path)
                 for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group]):
-                    for row in batch.to_pylist():
-                        yield _plain(row)
-                        given += 1
+                    size = sum(_text_size(batch.column(name)) for name in texts)
+                    unpacked += size
+                    _refuse_above(largest, unpacked, group, path)
+                    step = len(batch) if size <= _AT_ONCE else 1
+                    for start in range(0, len(batch), step):
+                        for row in batch.slice(start, step).to_pylist():
+                            yield _plain(row)
+                            given += 1
             except (pa.ArrowException, OSError) as e:  # a damaged row group: its remaining rows fail, others do not
                 reason = f"row group {group} of {path.name} is damaged: {_first_line(e)}"
-                yield from (RecordError(reason) for _ in range(rows - given))
+                yield from (RecordError(reason) for _ in range(metadata.num_rows - given))
+
+
+def _shared_texts(metadata: Any) -> list[str]:
+    """Columns of text or bytes that hold each value once; left so, a long one that stands in each row stays small."""
+    names = set()
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            top = column.path_in_schema == metadata.schema.column(number).name
+            if top and column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page:
+                names.add(column.path_in_schema)
+    return sorted(names)
+
+
+def _told_size(group: Any) -> int:
+    """Bytes that a row group takes, by what it tells of itself: few of them may stand for very many equal numbers."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    return sum(max(column.total_uncompressed_size, 8 * column.num_values) for column in columns)
+
+
+def _text_size(column: Any) -> int:
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    return pc.sum(pc.take(pc.binary_length(column.dictionary), column.indices)).as_py() or 0
+
+
+def _refuse_above(largest: int, size: int, group: int, path: Path) -> None:
+    if size > largest:
+        raise SourceError(
+            f"manifest: row group {group} of {path} unpacks to {size} bytes or more, expected at most {largest}"
+            " (max_row_group)"
+        )
 
 
 def _plain(value: Any) -> Any:

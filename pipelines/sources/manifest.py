@@ -20,7 +20,7 @@ from pipelines.sources._base import Source, SourceConfig
 from pipelines.sources._files import digest, read_file, state_of, state_of_all
 from pipelines.sources._kept import kept
 from pipelines.sources._kinds import flatten
-from pipelines.sources._rows import LONGEST_LINE, format_of, rows_of
+from pipelines.sources._rows import LARGEST_ROW_GROUP, LONGEST_LINE, format_of, rows_of
 from pipelines.sources._windows import window
 from pipelines.spec import BYTES
 from pipelines.step import ConfigPath
@@ -80,7 +80,8 @@ class Manifest(SourceConfig):
     float. An empty cell of text is the empty text.
     A table without a header row has its names in `columns`. CSV is quoted (RFC 4180), TSV is not. A row that
     is not valid, a value that is not of its type, or a path that leads out of `root`, fails its record alone.
-    A table of text with a line of more than `max_line` characters is refused.
+    A table of text with a line of more than `max_line` characters is refused, and a Parquet table with a row group
+    that unpacks to more than `max_row_group` bytes.
     The rows are kept once in the cache, for random access in bounded memory.
     """
 
@@ -93,6 +94,7 @@ class Manifest(SourceConfig):
     windows: dict[str, Window] = Field(default_factory=dict)
     types: dict[str, Type] = Field(default_factory=dict)
     max_line: Annotated[int, Field(gt=0)] = LONGEST_LINE
+    max_row_group: Annotated[int, Field(gt=0)] = LARGEST_ROW_GROUP
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -132,7 +134,7 @@ class Manifest(SourceConfig):
         hashes = array("q")
         header = self.columns is None if self.header is None else self.header
         first: Mapping[str, Any] | None = None
-        for number, row in enumerate(rows_of(self.path, self.columns, header, self.max_line)):
+        for number, row in enumerate(rows_of(self.path, self.columns, header, self.max_line, self.max_row_group)):
             key = str(number)
             try:
                 if isinstance(row, RecordError):
