@@ -18,6 +18,8 @@ BLUE = "#2563a8"
 MOST_POINTS = 4000
 """Columns of a plotted waveform; of more samples, the least and the largest of each stretch are drawn."""
 LABELS = 6
+DECADES = {"power": 6, "magnitude": 3}
+"""Powers of ten below the peak that are told apart by colour: 60 dB."""
 
 
 @runtime_checkable
@@ -86,6 +88,12 @@ def spectrogram_figure(
     finite = shown[np.isfinite(shown)]
     peak = float(np.abs(finite).max(initial=0.0)) or 1.0
     colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -peak, "vmax": peak} if around_zero else {"cmap": "magma"}
+    if unit in DECADES and not around_zero and peak > 0 and finite.min(initial=0.0) >= 0:
+        from matplotlib import colormaps
+        from matplotlib.colors import LogNorm
+
+        magma = colormaps["magma"]
+        colours = {"norm": LogNorm(peak / 10 ** DECADES[unit], peak), "cmap": magma.with_extremes(bad=magma(0.0))}
     across = (first - hop / 2, first + (frames - 0.5) * hop)
     hz = step.rows_hz(rate) if step is not None else np.zeros(0)  # type: ignore[arg-type]
     known = len(hz) == rows and row in ("bin", "band")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pipelines.plan import FieldPlan, Plan
+from pipelines.plan import FieldPlan, Node, Plan
 from pipelines.report._page import Block, Picture, Pieces, Row, Section, Table, Words, figure_png
 from pipelines.report._show_picture import grid_pixels, picture_block, pixels_of, reduced
 from pipelines.report._show_take import Rows, Stage, Taken
@@ -19,6 +20,7 @@ from pipelines.spec import Spec
 
 GRID_PIXELS = 96
 GRID_WIDTH = 900
+PARAMETER = 100
 
 
 class Album:
@@ -80,6 +82,8 @@ def record_section(
                 f", {stage.rate_hz} Hz" if stage.spec.rate_hz == "per record" and stage.rate_hz else ""
             )
             blocks: list[Block] = [Words(words, mono=True)]
+            if stage.node is not None and (given := parameters(stage.node)):
+                blocks.insert(0, Words(given))
             if both and len(there) == 2:
                 blocks += viewer.both([(name, one, taken) for name, _, one, taken in there])
             elif both or len(there) < 2 or not chance:
@@ -93,7 +97,7 @@ def record_section(
             steps.append(Section(title, album.keep(name + f"_{stage.part}" * many, blocks)))
         failed = [(name, taken.failure) for name, _, taken in takes if taken.failure]
         if not steps and not failed:
-            steps.append(Section("absent in this record"))
+            steps.append(Section("0. from " + ", ".join(field.sources), [Words("absent in this record")]))
         if steps:
             sections.append(Section(field.name, sections=steps))
     fell = {
@@ -106,6 +110,18 @@ def record_section(
         [Words("The record fails, so it would be quarantined; what it had become until then:")] if first.failure else []
     )
     return Section(f"Record {index}: {key}", [*told, *fell_words], sections)
+
+
+def parameters(node: Node) -> str:
+    """What the config says of a step: `degrees=(-15, 15)`; nothing of what the plan made by itself."""
+    if node.size_of or node.shares:
+        return "as its picture"
+    given = node.step.model_dump(include=node.step.model_fields_set, mode="json")
+    said = (
+        f"{name}={str(value) if len(str(value)) <= PARAMETER else str(value)[:PARAMETER] + '...'}"
+        for name, value in given.items()
+    )
+    return ", ".join(said)
 
 
 def _in_order(field: FieldPlan) -> Iterator[tuple[str, int, int]]:
@@ -136,13 +152,13 @@ def texts_section(album: Album, field: FieldPlan, stages: Sequence[Stage], of: i
             ids, times = np.unique(np.asarray(stage.value), return_counts=True)
             counts.update({name(int(i)): int(n) for i, n in zip(ids, times, strict=True)})
     lengths = [len(stage.value) for stage in stages]
-    step = stages[0].step
     words = (
-        f"{len(lengths)} of {of} records, spread evenly over the set, after {step}: {min(lengths)} to {max(lengths)} tokens, "
-        f"{np.mean(lengths):.1f} on average; {len(counts)} different ones in {sum(counts.values())}"
+        f"{len(lengths)} of {of} records, spread evenly over the set, after {stages[0].step}: "
+        f"{min(lengths)} to {max(lengths)} tokens, {np.mean(lengths):.1f} on average; "
+        f"{len(counts)} different ones in {sum(counts.values())}"
     )
-    figures = [lengths_figure(lengths, "tokens")]
-    blocks: list[Block] = [Words(words), Picture(figure_png(figures[0]), f"lengths of {field.name}")]
+    figure = lengths_figure(lengths, "tokens")
+    blocks: list[Block] = [Words(words), Picture(figure_png(figure), f"lengths of {field.name}")]
     album.keep(f"texts_{field.name}_lengths", blocks)
     if counts:
         common = [Picture(figure_png(frequency_figure(counts)), f"most frequent tokens of {field.name}")]
@@ -154,33 +170,37 @@ def texts_section(album: Album, field: FieldPlan, stages: Sequence[Stage], of: i
 
 def batch_section(album: Album, plan: Plan, rows: Mapping[str, Rows], place: tuple[int, int], epoch: int) -> Section:
     """The first rows of a batch: the pictures as a grid, and what each field is. `rows` are those of each framework."""
-    blocks: list[Block] = []
-    for framework, held in rows.items():
-        if not held:
-            blocks.append(Words(f"on {framework} every one of its records fails"))
-            continue
-        named = f"{framework}: " if len(rows) > 1 else ""
+    given = {framework: held for framework, held in rows.items() if held}
+    blocks: list[Block] = [
+        Words(f"on {framework} every one of its records fails") for framework in rows if framework not in given
+    ]
+    if given:
         table = [
-            [named + name, str(spec), _across(spec, [row[name] for row in held])] for name, spec in plan.specs.items()
+            [name, str(spec), *(_across(spec, [row[name] for row in held]) for held in given.values())]
+            for name, spec in plan.specs.items()
         ]
-        blocks.append(Table(("field", "one record", "in these rows"), table))
-        for field in plan.fields:
-            spec = plan.specs[field.name]
-            if kind_of(spec) == "picture" and len(spec.axes) == 3:
-                grid = _grid(field, spec, held, framework if len(rows) == 1 else "")
+        blocks.append(Table(("field", "one record", *(f"in these rows, on {name}" for name in given)), table))
+    for field in plan.fields:
+        spec = plan.specs[field.name]
+        if kind_of(spec) == "picture" and len(spec.axes) == 3:
+            for framework, held in given.items():
+                grid = _grid(field, spec, held, framework, len(rows) > 1)
                 blocks += album.keep(f"batch_{framework}_{field.name}", [grid] if grid else [])
     words = f"{place[1] - place[0]} records from position {place[0]} of epoch {epoch} on"
     return Section("One batch", [Words(words), *blocks])
 
 
-def _grid(field: FieldPlan, spec: Spec, rows: Rows, framework: str) -> Picture | None:
+def _grid(field: FieldPlan, spec: Spec, rows: Rows, framework: str, both: bool) -> Picture | None:
     nodes = tuple(reversed(field.nodes))
     values = [np.asarray(row[field.name]) for row in rows if row[field.name] is not None]
     pictures = [reduced(pixels_of(value, spec, nodes)[0], GRID_PIXELS) for value in values if value.size]
     if not pictures:
         return None
-    pixels = grid_pixels(pictures, framework)
-    return picture_block(pixels, f"{field.name} of one batch", f"{field.name}: {len(pictures)} pictures", GRID_WIDTH)
+    pixels = grid_pixels(pictures, "" if both else framework)  # this process has neither framework where both are shown
+    caption = f"{framework}: " * both + f"{field.name}, {len(pictures)} pictures"
+    block = picture_block(pixels, f"{field.name} of one batch", caption, GRID_WIDTH)
+    times = GRID_WIDTH // pixels.shape[1]
+    return block and replace(block, width=pixels.shape[1] * min(times, 3), pixelated=times > 1)
 
 
 def _across(spec: Spec, values: Sequence[Any]) -> str:
@@ -190,8 +210,9 @@ def _across(spec: Spec, values: Sequence[Any]) -> str:
         return f"absent in all {len(values)}"
     if not spec.is_numeric:
         return f"{len(there)} texts{absent}"
-    shapes = sorted({np.shape(value) for value in there})
-    ends = [np.abs(v) if np.iscomplexobj(v) else v for v in map(np.asarray, there) if np.size(v)]
-    span = f", {min(float(v.min()) for v in ends):.4g} to {max(float(v.max()) for v in ends):.4g}" if ends else ""
-    shape = f"{shapes[0]}" if len(shapes) == 1 else f"{shapes[0]} to {shapes[-1]}"
-    return f"{len(there)} of shape {shape}{span}{absent}"
+    arrays = [np.asarray(value) for value in there]
+    shapes = sorted({array.shape for array in arrays})
+    what = "numbers" if shapes == [()] else "of shape " + " to ".join(map(str, dict.fromkeys((shapes[0], shapes[-1]))))
+    sizes = [np.abs(array) if np.iscomplexobj(array) else array for array in arrays if array.size]
+    span = f", {min(a.min() for a in sizes):.6g} to {max(a.max() for a in sizes):.6g}" if sizes else ""
+    return f"{len(there)} {what}{span}{absent}"

@@ -115,11 +115,13 @@ def grid_pixels(pictures: Sequence[Pixels], framework: str, columns: int = 8) ->
         from torchvision.utils import make_grid
 
         made = make_grid(torch.from_numpy(stacked).movedim(-1, 1), nrow=columns, padding=PADDING, pad_value=255)
-        return np.ascontiguousarray(made.movedim(0, -1).numpy())
+        pixels: Pixels = np.ascontiguousarray(made.movedim(0, -1).numpy())
+        return pixels
     across = min(columns, len(pictures))
     down = -(-len(pictures) // across)
     if len(pictures) == 1:
-        return stacked[0]  # make_grid gives one picture no frame
+        alone: Pixels = stacked[0]
+        return alone  # make_grid gives one picture no frame
     grid = np.full((down * (height + PADDING) + PADDING, across * (width + PADDING) + PADDING, 3), 255, np.uint8)
     for number, one in enumerate(stacked):
         y, x = (PADDING + n * (side + PADDING) for n, side in zip(divmod(number, across), (height, width), strict=True))

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from pipelines.plan import Node
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 PIECES = 160
 MOST_FREQUENT = 30
+SHORT_RUN = 3
 LONGEST_LABEL = 24
 
 
@@ -51,8 +51,15 @@ def pieces_of(tokens: Sequence[str]) -> list[Pieces | str]:
 
 
 def ids_of(ids: npt.NDArray[Any], name: Callable[[int], str] | None) -> list[Pieces | str]:
-    """Ids as coloured pieces: the token over its id, where it is known."""
-    return _cut([(seen(name(int(i))) if name else str(i), str(i) if name else "") for i in ids.tolist()])
+    """Ids as coloured pieces: the token over its id, where it is known; many equal ones at the end stand as one."""
+    numbers = [int(i) for i in ids.tolist()]
+    run = _run_at_end(numbers)
+    kept = numbers[: len(numbers) - run + 1] if run > SHORT_RUN else numbers
+    pieces = [(seen(name(i)) if name else str(i), str(i) if name else "") for i in kept]
+    if run > SHORT_RUN:
+        token, under = pieces[-1]
+        pieces[-1] = (f"{token} × {run}", under)
+    return _cut(pieces)
 
 
 def _cut(tokens: list[tuple[str, str]]) -> list[Pieces | str]:
@@ -62,17 +69,24 @@ def _cut(tokens: list[tuple[str, str]]) -> list[Pieces | str]:
     return found
 
 
+def _run_at_end(ids: list[int]) -> int:
+    """How many equal ids a list ends in, such as padding."""
+    return next((n for n, one in enumerate(reversed(ids)) if one != ids[-1]), len(ids))
+
+
 def lengths_figure(lengths: Sequence[int], what: str) -> Figure:
     """How many of the texts are how long."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(5.2, 2.6)
     axis = figure.subplots()
     least, most = min(lengths), max(lengths)
     wide = max(1, -(-(most - least + 1) // 40))
-    axis.hist(lengths, bins=np.arange(least, most + wide + 1, wide) - 0.5, color=BLUE)
+    axis.hist(lengths, bins=[edge - 0.5 for edge in range(least, most + wide + 1, wide)], color=BLUE)
     axis.set_xlabel(f"{what} in a record")
     axis.set_ylabel("records")
-    axis.yaxis.get_major_locator().set_params(integer=True)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

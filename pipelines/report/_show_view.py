@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CHARACTERS = 1000
 NUMBERS = 64
 BOX_ROWS = 20
+SAME = "difference: none, equal to the last bit"
 SMALL_INCHES = 4.2
 SMALL_PIXELS = 150
 
@@ -58,7 +59,9 @@ class Viewer:
             figure = waveform_figure(value, _rate(stage), width=width, unit=spec.unit)
             rate = _rate(stage)
             sound = None if rate is None else sound_of(value, rate, self.sound_bytes)
-            return [Picture(figure_png(figure), alt, f"{value.shape[-1]} samples"), *([sound] if sound else [])]
+            plot = Picture(figure_png(figure), alt, f"{value.shape[-1]} samples")
+            parts: list[Block] = [plot, sound] if sound else [plot]
+            return parts if small else [Row(parts)]
         if kind == "spectrogram":
             views = value.reshape(-1, *value.shape[-2:])
             figures = [spectrogram_of(stage, one, width=width) for one in views[:2]]
@@ -74,9 +77,8 @@ class Viewer:
             return _pieces(ids_of(value, naming_of(stage.nodes, spec.unit)))
         if kind == "class":
             name = naming_of(stage.nodes, "class")
-            return [
-                Words(", ".join(f"{n}" + (f": {name(n)}" if name else "") for n in np.ravel(value)[:NUMBERS].tolist()))
-            ]
+            numbers = np.ravel(value)[:NUMBERS].tolist()
+            return [Words(", ".join(f"class {n}" + (f": {name(n)}" if name else "") for n in numbers))]
         if kind == "boxes":
             return self._boxes(stage, value, taken)
         return _plain(spec, value)
@@ -100,15 +102,17 @@ class Viewer:
     def both(self, stages: Sequence[tuple[str, Stage, Taken]]) -> list[Block]:
         """The same value on both frameworks, and their difference."""
         named = [(name, self.view(stage, taken, small=True)) for name, stage, taken in stages]
-        (_, a, taken), (_, b, _) = stages
-        words, shown = self._difference(a, b, taken)
+        (_, a, _), (_, b, _) = stages
+        words, shown = self._difference(a, b)
+        if words == SAME and all(isinstance(block, (Words, Pieces)) for block in named[0][1]):
+            return [Words("the same on both frameworks:"), *named[0][1]]
         return [*beside(named), Words(words), *shown]
 
-    def _difference(self, a: Stage, b: Stage, taken: Taken) -> tuple[str, list[Block]]:
+    def _difference(self, a: Stage, b: Stage) -> tuple[str, list[Block]]:
         spec = a.spec
         if not spec.is_numeric:
             if a.value == b.value:
-                return "difference: none, the same text" if spec.dtype == "text" else "difference: none", []
+                return SAME, []
             where = next((i for i, (x, y) in enumerate(zip(a.value, b.value, strict=False)) if x != y), None)
             at = min(len(a.value), len(b.value)) if where is None else where
             return f"difference: from place {at} on, of {len(a.value)} and {len(b.value)}", []
@@ -119,7 +123,7 @@ class Viewer:
         largest = float(gaps.max(initial=0.0))
         words = f"difference: at most {largest:.3g}{f' {spec.unit}' if spec.unit else ''}"
         if not largest:
-            return "difference: none, equal to the last bit" if x.dtype.kind in "fc" else "difference: none", []
+            return SAME, []
         words += f", in {np.count_nonzero(gaps)} of {gaps.size} values"
         figure = self._gap_figure(a, x, y, gaps)
         return words, [] if figure is None else [Picture(figure_png(figure), "difference", "torch less tensorflow")]

@@ -135,7 +135,7 @@ def _apart(stack: ExitStack, config: Path, overrides: Sequence[str], epoch: int,
     for name in FRAMEWORKS:
         need_framework(name)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipelines-show-")))
-    takers = {}
+    takers: dict[str, Here | Apart] = {}
     for name in FRAMEWORKS:
         process = stack.enter_context(WorkerProcess(name, folder))
         asked = {"config": str(config.absolute()), "sets": [*overrides], "device": "cpu", "threads": None}
