@@ -80,7 +80,7 @@ def picture_block(pixels: Pixels, alt: str, caption: str, largest: int = LARGEST
     longer = max(height, width)
     size = f"{height} x {width}"
     pixels = reduced(pixels, largest)
-    if longer > largest:
+    if longer > largest and largest == LARGEST:
         size += f", shown at {pixels.shape[0]} x {pixels.shape[1]}"
     caption = "; ".join(part for part in (caption, size) if part)
     if longer <= SMALL:

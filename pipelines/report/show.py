@@ -160,9 +160,12 @@ def _need_places(page: Path, png: Path | None) -> None:
     if page.is_dir():
         raise OutputError(f"{page} is a folder; name a file, such as {page / 'show.html'}")
     for path, wanted in ((page, "--output"), (png, "--png")):
-        held = path and next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-        if held and not os.access(held, os.W_OK):
-            raise OutputError(f"{path} cannot be written: {held} allows no new files; name another place by {wanted}")
+        if path is None:
+            continue
+        held = next(one for one in path.absolute().parents if one.exists())
+        if not held.is_dir() or not os.access(held, os.W_OK):
+            why = "allows no new files" if held.is_dir() else "is a file"
+            raise OutputError(f"{path} cannot be written: {held} {why}; name another place by {wanted}")
     if png is not None and png.exists() and not png.is_dir():
         raise OutputError(f"{png} is a file; --png names a folder")
 
