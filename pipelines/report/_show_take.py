@@ -132,7 +132,7 @@ class Apart:
         self._process = process
         self._source = source
 
-    def take(self, index: int, epoch: int) -> Taken:
+    def take(self, index: int, epoch: int, fields: list[str] | None = None) -> Taken:
         """What flows for the record `index` with the draws of `epoch`, which the process was started with."""
         try:
             self._source.read(index, self.plan.values)
@@ -141,7 +141,7 @@ class Apart:
                 raise
             return Taken({}, Fell("", "read", reason_of(error)))
         file = self._process.file
-        failures = self._process.ask("give", index=index, file=str(file))["failures"]
+        failures = self._process.ask("give", index=index, file=str(file), fields=fields)["failures"]
         stages: dict[tuple[str, int, int], Stage] = {}
         with read(file) as arrays:
             for field in self.plan.fields:
@@ -158,7 +158,7 @@ class Apart:
 
     def values(self, field: FieldPlan, number: int, indices: Sequence[int], epoch: int) -> list[Stage]:
         """What one field is after a node in each of some records; those that lack it, or fail before, are left out."""
-        taken = (self.take(index, epoch).stages for index in indices)
+        taken = (self.take(index, epoch, [field.name]).stages for index in indices)
         parts = range(len(field.spec_before(number)))
         return [s[field.name, number, part] for s in taken for part in parts if (field.name, number, part) in s]
 

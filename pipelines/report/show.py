@@ -120,7 +120,7 @@ def show(
     return Shown(page, len(album.pictures) if png else 0, len(indices), len(source), failed)
 
 
-Ready = tuple[Mapping[str, Here | Apart], Plan, Source, Grid, dict[str, str]]
+Ready = tuple[Mapping[str, Here] | Mapping[str, Apart], Plan, Source, Grid, dict[str, str]]
 
 
 def _here(config: Path, overrides: Sequence[str], framework: str | None, limit: int | None) -> Ready:
@@ -135,12 +135,16 @@ def _apart(stack: ExitStack, config: Path, overrides: Sequence[str], epoch: int,
     for name in FRAMEWORKS:
         need_framework(name)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipelines-show-")))
-    takers: dict[str, Here | Apart] = {}
-    for name in FRAMEWORKS:
-        process = stack.enter_context(WorkerProcess(name, folder))
-        asked = {"config": str(config.absolute()), "sets": [*overrides], "device": "cpu", "threads": None}
-        process.ask("load", framework=name, epoch=epoch, limit=limit, **asked)
-        takers[name] = Apart(process, plan, source)
+    processes = {name: stack.enter_context(WorkerProcess(name, folder)) for name in FRAMEWORKS}
+    asked = {"config": str(config.absolute()), "sets": [*overrides], "device": "cpu", "threads": None}
+    for name, process in processes.items():
+        process.send({"do": "load", "framework": name, "epoch": epoch, "limit": limit, **asked})
+        if read.batch.buckets is not None:
+            process.receive()  # the first one measures how long records are
+    if read.batch.buckets is None:
+        for process in processes.values():
+            process.receive()
+    takers = {name: Apart(process, plan, source) for name, process in processes.items()}
     lengths: Lengths | None = None if read.batch.buckets is None else kept_lengths(read, plan, source)
     return takers, plan, source, grid_of(read, len(source), lengths), _follows(read)
 

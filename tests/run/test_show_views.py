@@ -1,4 +1,4 @@
-"""The views of `pipelines show`: axes in seconds and hertz, tokens that read as the text, pixels that are the picture."""
+"""The views of `pipelines show`: axes in seconds and hertz, tokens that read as the text, the picture's own pixels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def test_a_click_and_a_tone_stand_at_their_second_and_hertz(name: str) -> None:
     middle = left + (int(energy.argmax()) + 0.5) * (right - left) / len(energy)
     hop = (right - left) / len(energy)
     assert abs(middle - seconds) <= hop  # within a frame
-    assert axes.get_xlim() == (left, right) and axes.get_xlabel() == "seconds"
+    assert axes.get_xlim() == (left, right)
+    assert axes.get_xlabel() == "seconds"
     assert abs(right - 1.0) < 512 / RATE + hop
 
     tone = torch.sin(2 * np.pi * hz * torch.arange(RATE) / RATE)
@@ -78,8 +79,11 @@ def test_a_click_and_a_tone_stand_at_their_second_and_hertz(name: str) -> None:
     else:
         rows_hz = step.rows_hz(RATE)  # type: ignore[attr-defined]
         assert int(energy.argmax()) == int(np.abs(rows_hz - hz).argmin())
-        labels = {int(at): float(text.get_text()) for at, text in zip(axes.get_yticks(), axes.get_yticklabels())}
-        assert labels == {at: pytest.approx(rows_hz[at], abs=0.5) for at in labels} and {0, 39} <= labels.keys()
+        labels = {
+            int(at): float(text.get_text()) for at, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        }
+        assert labels == {at: pytest.approx(rows_hz[at], abs=0.5) for at in labels}
+        assert {0, 39} <= labels.keys()
         assert "Hz" in axes.get_ylabel()
 
 
@@ -103,18 +107,23 @@ def test_a_waveform_is_drawn_over_its_seconds_with_its_peaks() -> None:
     samples[0, 77_777] = 0.9  # one sample among so many must not vanish
     figure = waveform_figure(samples, 50_000)
     first, second = figure.axes
-    assert first.get_xlim() == (0.0, 2.0) and second.get_xlabel() == "seconds"
+    assert first.get_xlim() == (0.0, 2.0)
+    assert second.get_xlabel() == "seconds"
     x, y = first.lines[0].get_data()
-    assert np.max(y) == pytest.approx(0.9) and x[np.argmax(y)] == pytest.approx(77_777 / 50_000, abs=0.002)
+    assert np.max(y) == pytest.approx(0.9)
+    assert x[np.argmax(y)] == pytest.approx(77_777 / 50_000, abs=0.002)
     assert waveform_figure(samples[0], None).axes[0].get_xlabel() == "samples"
 
 
 def test_a_long_sound_is_cut_and_says_so() -> None:
     whole, cut = (sound_of(np.zeros(8000), 8000, most) for most in (1 << 20, 8000))
-    assert whole is not None and cut is not None
-    assert "first" not in whole.caption and "the first 0.5 s" in cut.caption
+    assert whole is not None
+    assert cut is not None
+    assert "first" not in whole.caption
+    assert "the first 0.5 s" in cut.caption
     assert len(cut.wav) == 44 + 8000
-    assert sound_of(np.zeros(0), 8000, 1000) is None and sound_of(np.full(9, np.nan), 8000, 1000) is None
+    assert sound_of(np.zeros(0), 8000, 1000) is None
+    assert sound_of(np.full(9, np.nan), 8000, 1000) is None
 
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "text" / "_example"
@@ -174,7 +183,8 @@ def test_boxes_are_drawn_in_their_picture_and_stand_as_numbers() -> None:
     field = FieldPlan("box", ("box",), (BOXES,), False, (), 0)
     stage = Stage(field, 0, 0, np.array([[5, 4, 15, 12]], np.float32), None)
     words, table = Viewer(1000, {}).view(stage, Taken({}))
-    assert "without a picture" in words.text and table.rows == [[0, 5.0, 4.0, 15.0, 12.0]]  # type: ignore[union-attr]
+    assert "without a picture" in words.text
+    assert table.rows == [[0, 5.0, 4.0, 15.0, 12.0]]
 
 
 def test_class_numbers_have_colours_of_their_own() -> None:
@@ -212,4 +222,5 @@ def test_what_has_no_picture_says_so() -> None:
 
 def test_records_are_spread_from_the_first_to_the_last() -> None:
     assert spread_indices(900, 4) == [0, 300, 599, 899]
-    assert spread_indices(2, 4) == [0, 1] and spread_indices(1, 4) == [0]
+    assert spread_indices(2, 4) == [0, 1]
+    assert spread_indices(1, 4) == [0]
