@@ -210,6 +210,39 @@ def explain(
 
 
 @app.command()
+def show(
+    config: ConfigArgument,
+    records: Annotated[int, typer.Option(min=1, help="Show so many, spread evenly over the set.")] = 4,
+    keys: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Show these records instead; may be given several times.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE.html", help="Where the page goes.", show_default="<config>_show.html here"),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write each picture as a PNG file too.", show_default=False)
+    ] = None,
+    both: Annotated[bool, typer.Option("--both", help="Both frameworks side by side, and their difference.")] = False,
+    epoch: Annotated[int, typer.Option(min=0, help="Whose draws to use.")] = 0,
+    framework: FrameworkOption = None,
+    sets: SetOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """See the data: one page of what goes in and what each step makes of it, which opens offline."""
+    from pipelines.report.show import show as show_records
+
+    if both and framework:
+        raise UserError("--both shows both frameworks; leave out --framework")
+    options: dict[str, Any] = {"records": records, "keys": keys or (), "epoch": epoch, "limit": limit}
+    found = show_records(config, tuple(sets or ()), framework=framework, both=both, output=output, png=png, **options)
+    failed = f", of which {found.failed} fail{'s' * (found.failed == 1)}" if found.failed else ""
+    typer.echo(f"wrote {found.page}: {found.records} of {found.of} records{failed}")
+    if png is not None:
+        typer.echo(f"wrote {found.pictures} pictures to {png}")
+
+
+@app.command()
 def compare(
     config: ConfigArgument,
     records: Annotated[

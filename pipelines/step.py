@@ -194,6 +194,10 @@ class Step(BaseModel):
         """Files whose content decides the result: vocabularies, models."""
         return ()
 
+    def naming(self) -> Callable[[int], str] | None:
+        """What a whole number that comes out stands for, such as a token or a class; None where it is but a number."""
+        return None
+
     def out_spec(self, x: Spec) -> Spec:
         """What comes out when `x` flows in, or SpecError. Looks at no data."""
         raise NotImplementedError(f"{type(self).__name__}.out_spec")  # not abstract: a BatchStep has `out_specs`

@@ -62,6 +62,14 @@ class Framed(Step):
         """The shortest waveform there is a frame for: reflection needs more than half a frame."""
         return self.n_fft // 2 + 1 if self.centre else self.n_fft
 
+    def frame_seconds(self, rate_hz: int) -> tuple[float, float]:
+        """The middle of the first frame, and from one to the next, in seconds."""
+        return (0.0 if self.centre else self.n_fft / 2 / rate_hz), self.hop / rate_hz
+
+    def bins_hz(self, rate_hz: int) -> npt.NDArray[np.float64]:
+        """float64[bins]: the frequency of each bin."""
+        return np.arange(self.bins) * (rate_hz / self.n_fft)
+
     def framed(self, x: Spec, axis: Axis, **changes: Any) -> Spec:
         """What comes out: `axis` and frame in the place of time."""
         x.need(("float32",), last=("time",))

@@ -99,12 +99,25 @@ class Fbank(Step):
         """float64[bands, bins]: F, with bins at multiples of the rate over the padded length; 0 at half the rate."""
         size = self._padded(rate_hz)
         mel = 1127 * np.log1p(np.arange(size // 2 + 1) * (rate_hz / size) / 700)
-        low, high = (1127 * np.log1p(hz / 700) for hz in (self.low_hz, self.high_hz or rate_hz / 2))
-        step = (high - low) / (self.bands + 1)
-        middle = low + step * np.arange(1, self.bands + 1)[:, None]
+        middle, step = self._middles_mel(rate_hz)
+        middle = middle[:, None]
         made = np.maximum(0, 1 - np.abs(mel - middle) / step)
         made[:, -1] = 0
         return np.asarray(made)
+
+    def rows_hz(self, rate_hz: int) -> npt.NDArray[np.float64]:
+        """float64[bands]: the frequency in the middle of each band, where its triangle peaks."""
+        return np.asarray(700 * np.expm1(self._middles_mel(rate_hz)[0] / 1127))
+
+    def frame_seconds(self, rate_hz: int) -> tuple[float, float]:
+        """The middle of the first frame, and from one to the next, in seconds."""
+        hop = self.hop(rate_hz)
+        return (self.frame(rate_hz) if self.edges == "snip" else hop) / 2 / rate_hz, hop / rate_hz
+
+    def _middles_mel(self, rate_hz: int) -> tuple[npt.NDArray[np.float64], float]:
+        low, high = (1127 * np.log1p(hz / 700) for hz in (self.low_hz, self.high_hz or rate_hz / 2))
+        step = (high - low) / (self.bands + 1)
+        return low + step * np.arange(1, self.bands + 1), float(step)
 
     def _padded(self, rate_hz: int) -> int:
         return 1 << (self.frame(rate_hz) - 1).bit_length()

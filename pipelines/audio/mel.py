@@ -69,12 +69,18 @@ class Mel(Framed):
 
     def filters(self, rate_hz: int) -> npt.NDArray[np.float64]:
         """float64[bands, bins]: F for waveforms of `rate_hz`."""
-        bins_hz = np.arange(self.bins) * (rate_hz / self.n_fft)
-        ends = mel_of_hz(np.array([self.low_hz, self.high_hz or rate_hz / 2]), self.scale)
-        points_hz = hz_of_mel(np.linspace(ends[0], ends[1], self.bands + 2), self.scale)
+        bins_hz, points_hz = self.bins_hz(rate_hz), self._points_hz(rate_hz)
         low, middle, high = points_hz[:-2, None], points_hz[1:-1, None], points_hz[2:, None]
         triangles = np.maximum(0, np.minimum((bins_hz - low) / (middle - low), (high - bins_hz) / (high - middle)))
         return triangles * 2 / (high - low) if self.norm == "area" else triangles
+
+    def rows_hz(self, rate_hz: int) -> npt.NDArray[np.float64]:
+        """float64[bands]: the frequency in the middle of each band, where its triangle peaks."""
+        return self._points_hz(rate_hz)[1:-1]
+
+    def _points_hz(self, rate_hz: int) -> npt.NDArray[np.float64]:
+        ends = mel_of_hz(np.array([self.low_hz, self.high_hz or rate_hz / 2]), self.scale)
+        return hz_of_mel(np.linspace(ends[0], ends[1], self.bands + 2), self.scale)
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from pipelines.audio._spectrogram import Framed
 from pipelines.spec import Axis, Spec, waveform
 from pipelines.step import Close, Example, Kernel
@@ -37,6 +40,10 @@ class Stft(Framed):
     def out_spec(self, x: Spec) -> Spec:
         dtype = "complex64" if self.output == "complex" else "float32"
         return self.framed(x, Axis("bin", self.bins), dtype=dtype, unit="" if dtype == "complex64" else self.output)
+
+    def rows_hz(self, rate_hz: int) -> npt.NDArray[np.float64]:
+        """float64[bins]: the frequency of each bin."""
+        return self.bins_hz(rate_hz)
 
     def _power(self) -> float | None:
         return {"complex": None, "magnitude": 1.0, "power": 2.0}[self.output]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -45,6 +45,9 @@ class Index(HostStep):
         if twice:
             raise ValueError(f"each class may stand once, {twice[0]!r} stands twice")
         return classes
+
+    def naming(self) -> Callable[[int], str]:
+        return self.classes.__getitem__
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",))

@@ -132,8 +132,11 @@ class Worker:
         ]
         return {"start": delivered.chunk.start, "positions": delivered.positions.tolist(), "failures": failures}
 
-    def give(self, index: int, file: str) -> Answer:
-        """What flows before and after every node for one record, written to `file`; where the record fails."""
+    def give(self, index: int, file: str, fields: list[str] | None = None) -> Answer:
+        """What flows before and after every node for one record, written to `file`; where the record fails.
+
+        With `fields`, of these alone.
+        """
         draws = self.engine.row_draws(self.pipe.chunk_of(index, self.epoch), 0)
         arrays: Arrays = {}
         failures = []
@@ -143,7 +146,7 @@ class Worker:
             try:
                 raw = read_raw(self.pipe.source, index, self.pipe.plan.values)
                 for chain in self.engine.chains.values():
-                    if chain.is_absent(raw):
+                    if chain.is_absent(raw) or (fields is not None and chain.field.name not in fields):
                         continue
                     for passed, carried in enumerate(chain.walk(raw, draws, sizes=sizes)):
                         self._put(arrays, chain, passed, carried)

@@ -45,13 +45,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file's bytes, what it shows in words, and a line under it; `pixelated` shows each pixel as a square."""
+    """A PNG file's bytes, what it shows in words, and a line under it.
+
+    `pixelated` shows each pixel as a square, `width` at so many pixels of the screen rather than one for one.
+    """
 
     kind: ClassVar[str] = "picture"
     png: bytes
     alt: str
     caption: str = ""
     pixelated: bool = False
+    width: int | None = None
 
     @property
     def uri(self) -> str:

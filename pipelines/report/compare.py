@@ -8,16 +8,12 @@ held at once, in files of a temporary folder.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pipelines.config import Config, read_config
@@ -27,6 +23,7 @@ from pipelines.native import need_framework
 from pipelines.plan import Plan, compile_plan, grid_of
 from pipelines.report._compare_advice import Advice, Side, advise
 from pipelines.report._compare_judge import Judge
+from pipelines.report._compare_process import WorkerProcess
 from pipelines.report._compare_view import view
 from pipelines.report._compare_wire import Place, mean_rows, read, spread, spread_batches
 from pipelines.report.progress import progress
@@ -44,10 +41,6 @@ ROUNDS = 5
 ROUND_SECONDS = 1.2
 WARM_SECONDS = 2.0
 FAULTS_SHOWN = 5
-
-_START = (
-    "import sys; _, folder, *sys.path[:] = sys.argv; from pipelines.report._compare_worker import main; main(folder)"
-)
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,7 @@ def compare(
     Raises ConfigError, MissingLibrary and the other user errors before any process starts, TooManyFailures when no
     record comes through. Disagreement is in the result: `require_parity` raises it.
     """
-    read_whole = _config(config, overrides)
+    read_whole = config_of_both(config, overrides)
     plan, source = compile_plan(read_whole, limit)
     if not len(source):
         raise UserError(f"{config}: there is nothing to compare: the source has no records")
@@ -170,7 +163,9 @@ def compare(
     judge = Judge(plan)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipelines-compare-")))
-        workers: dict[str, _Worker] = {name: stack.enter_context(_Worker(name, folder)) for name in FRAMEWORKS}
+        workers: dict[str, WorkerProcess] = {
+            name: stack.enter_context(WorkerProcess(name, folder)) for name in FRAMEWORKS
+        }
         loaded = _load(workers, request)
         lengths = None if read_whole.batch.buckets is None else kept_lengths(read_whole, plan, source)
         grid = grid_of(read_whole, len(source), lengths)
@@ -196,7 +191,7 @@ def compare(
     return Comparison(str(config), count, len(source), epoch, len(sampled), sides, judge, told, advice)
 
 
-def _config(path: Path, overrides: Sequence[str]) -> Config:
+def config_of_both(path: Path, overrides: Sequence[str]) -> Config:
     """The config, for which it does not matter whether it names a framework; ConfigError for one framework's steps."""
     config = read_config(path, tuple(overrides), "torch")
     uses = [use for field in config.fields for use in field.steps] + list(config.batch_steps)
@@ -227,7 +222,7 @@ def _read_once(source: Source, plan: Plan, grid: Grid, epoch: int, places: list[
             watch(place[1] - place[0])
 
 
-def _load(workers: Mapping[str, _Worker], request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _load(workers: Mapping[str, WorkerProcess], request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Start each worker alone; the first measures how long records are, where the config sorts by that."""
     loaded = {}
     for name, worker in workers.items():
@@ -237,7 +232,7 @@ def _load(workers: Mapping[str, _Worker], request: Mapping[str, Any]) -> dict[st
 
 
 def _time(
-    workers: Mapping[str, _Worker], loaded: Mapping[str, dict[str, Any]], places: list[Place], threads: int
+    workers: Mapping[str, WorkerProcess], loaded: Mapping[str, dict[str, Any]], places: list[Place], threads: int
 ) -> dict[str, Side]:
     """Warm each worker up alone, then let them run in turns."""
     warm = {name: worker.ask("warm", places=places, seconds=WARM_SECONDS) for name, worker in workers.items()}
@@ -270,7 +265,7 @@ def _time(
 
 
 def _values(
-    workers: Mapping[str, _Worker], judge: Judge, source: Source, grid: Grid, epoch: int, places: list[Place]
+    workers: Mapping[str, WorkerProcess], judge: Judge, source: Source, grid: Grid, epoch: int, places: list[Place]
 ) -> None:
     """Every record's final values on both sides, batch by batch; the workers make the next while this looks."""
     with progress("compare records", sum(stop - start for start, stop in places)) as watch:
@@ -288,7 +283,7 @@ def _values(
 
 
 def _steps(
-    workers: Mapping[str, _Worker], judge: Judge, source: Source, grid: Grid, epoch: int, positions: list[int]
+    workers: Mapping[str, WorkerProcess], judge: Judge, source: Source, grid: Grid, epoch: int, positions: list[int]
 ) -> None:
     """Each node of some records on the same inputs: the first framework gives them, the second repeats."""
     giver, repeater = (workers[name] for name in FRAMEWORKS)
@@ -303,7 +298,7 @@ def _steps(
             watch(1)
 
 
-def _batch_steps(workers: Mapping[str, _Worker], judge: Judge, places: list[Place]) -> None:
+def _batch_steps(workers: Mapping[str, WorkerProcess], judge: Judge, places: list[Place]) -> None:
     """Each step on the finished batch of some batches, on the same inputs."""
     giver, repeater = (workers[name] for name in FRAMEWORKS)
     for place in places:
@@ -315,7 +310,7 @@ def _batch_steps(workers: Mapping[str, _Worker], judge: Judge, places: list[Plac
             judge.finished_batch(place[0], values, dict(zip(FRAMEWORKS, (given, repeated), strict=True)))
 
 
-def _both(workers: Mapping[str, _Worker], requests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _both(workers: Mapping[str, WorkerProcess], requests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     for name, worker in workers.items():
         worker.send({**requests[name], "file": str(worker.file)})
     return {name: worker.receive() for name, worker in workers.items()}
@@ -332,66 +327,3 @@ def _leaning(found: list[tuple[str, dict[str, Any]]]) -> tuple[Mapping[str, Any]
 
 def _plain(number: float | None) -> float | str | None:
     return "inf" if number == float("inf") else number
-
-
-class _Worker:
-    """The process of one framework, and the file its values go to. Leaving ends the process."""
-
-    def __init__(self, framework: str, folder: Path) -> None:
-        self.framework = framework
-        self.file = folder / f"{framework}.npz"
-        self._log = folder / f"{framework}.log"
-        self._last = "start"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(folder), *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                encoding="utf-8",
-                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
-                start_new_session=True,  # Ctrl-C reaches the driver alone, which ends the workers
-            )
-
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        with suppress(OSError, ValueError):  # a pipe to a process that has gone
-            self._process.communicate()
-
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """One request and its answer."""
-        self.send({"do": do, **request})
-        return self.receive()
-
-    def send(self, request: Mapping[str, Any]) -> None:
-        """Hand over a request; a process that has ended is told of by `receive`."""
-        assert self._process.stdin is not None
-        self._last = str(request["do"])
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        """The answer, or the error that the process told of or ended with."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise PipelineError(self._end())
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            kind = UserError if answer["exit_code"] == UserError.exit_code else PipelineError
-            raise kind(f"on {self.framework}: {answer['error']}")
-        return answer
-
-    def _end(self) -> str:
-        code = self._process.wait()
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        with self._log.open(encoding="utf-8", errors="replace") as log:
-            last = deque((line.rstrip() for line in log if line.strip()), maxlen=5)
-        lines = "".join(f"\n  {line}" for line in last)
-        return f"the {self.framework} process {how} in {self._last!r}" + (f"; its last lines:{lines}" if lines else "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,33 @@ LETTERS, NUMBER, SIGNS = r"[^\W\d_]+", r"\d", r"(?:[^\s\w]|_)+"
 @cache
 def byte_symbols(end: str = "") -> frozenset[str]:
     """The 256 characters that stand for the bytes; with `end`, each also with it."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    alone = list(map(chr, [*plain, *range(0x100, 0x200 - len(plain))]))
+    alone = _symbols_in_order()
     return frozenset([*alone, *(c + end for c in alone)])
+
+
+def byte_naming(encoder: Mapping[str, int], special: Collection[str]) -> Callable[[int], str]:
+    """From an id to its token as text; a byte that is no character by itself stands as \\x and its number."""
+    byte_of = {symbol: number for number, symbol in enumerate(_symbols_in_order())}
+    tokens = {number: token for token, number in encoder.items()}
+
+    def name(number: int) -> str:
+        token = tokens[number]
+        if token in special:
+            return token
+        ends = token.endswith(WORD_END)
+        body = token.removesuffix(WORD_END)
+        if not byte_of.keys() >= set(body):
+            return token
+        return bytes(byte_of[c] for c in body).decode("utf-8", "backslashreplace") + " " * ends
+
+    return name
+
+
+def _symbols_in_order() -> list[str]:
+    """The character that stands for each byte, 0 to 255: printable ones for themselves, the others from U+0100 on."""
+    plain = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(number) if number in plain else chr(next(others)) for number in range(256)]
 
 
 def pair(encoder: Path, merges: Path, end: str = "") -> tuple[dict[str, int], Merges]:

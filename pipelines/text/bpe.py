@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from pipelines.fitted import Fitted
 from pipelines.spec import TEXT, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, host_tensorflow, host_tensorflow_rows
 from pipelines.text import _train
-from pipelines.text._byte_pairs import LETTERS, SIGNS, as_torchtext, encoder_file, merges_file, pair
+from pipelines.text._byte_pairs import LETTERS, SIGNS, as_torchtext, byte_naming, encoder_file, merges_file, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._files import write
 from pipelines.text._names import kept_whole
@@ -80,6 +80,9 @@ class Bpe(Fitted):
     @property
     def learns(self) -> bool:
         return self.train is not None
+
+    def naming(self) -> Callable[[int], str]:
+        return byte_naming(pair(self.encoder, self.merges)[0], self._special())
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())

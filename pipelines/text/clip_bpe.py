@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from pipelines import companions
 from pipelines.spec import TEXT, Spec
 from pipelines.step import ConfigPath, Example, Identical, Kernel, Step, host_tensorflow, host_tensorflow_rows
-from pipelines.text._byte_pairs import LETTERS, NUMBER, SIGNS, WORD_END, as_torchtext, pair
+from pipelines.text._byte_pairs import LETTERS, NUMBER, SIGNS, WORD_END, as_torchtext, byte_naming, pair
 from pipelines.text._characters import WHITESPACE, character_class, settled
 from pipelines.text._names import kept_whole
 from pipelines.text._pieces import Ids, by_pieces
@@ -60,6 +61,9 @@ class ClipBpe(Step):
 
     def files(self) -> tuple[Path, ...]:
         return (self.encoder, self.merges)
+
+    def naming(self) -> Callable[[int], str]:
+        return byte_naming(pair(self.encoder, self.merges, WORD_END)[0], self._special())
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ class CodePoints(Step):
         Example(TEXT, values=lambda rng: ["", "\0", "a\0b", "\ufeffa", "\uffff\U0010ffff\ud7ff\ue000", "e\u0301é"]),
         Example(TEXT, values=lambda rng: ["".join(map(chr, rng.integers(0, 0xD800, n))) for n in (1, 30, 999)]),
     )
+
+    def naming(self) -> Callable[[int], str]:
+        return chr
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())

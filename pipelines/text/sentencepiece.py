@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,10 @@ class Sentencepiece(HostStep, Fitted):
     def fit(self, values: Iterable[str]) -> None:
         assert self.train is not None, "fit asks `learns` first"
         write({self.model: _train.sentencepiece(values, self.train)})
+
+    def naming(self) -> Callable[[int], str]:
+        model = read(self.model, processor)
+        return lambda number: str(model.id_to_piece(number)).replace("\u2581", " ")
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +33,9 @@ class Utf8(Step):
         Example(TEXT),
         Example(TEXT, {"first": 3}, lambda rng: ["", "\0", "a\0b", "\ufeffé", "\U0001f680\uffff", "e\u0301\r\n"]),
     )
+
+    def naming(self) -> Callable[[int], str]:
+        return lambda number: bytes([number - self.first]).decode("ascii", "backslashreplace")
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +58,9 @@ class Vocab(Fitted):
     def asks(self) -> frozenset[str]:
         # a config that only reads the file need not say how it was learnt
         return frozenset(self.model_fields_set - {"unknown"} if self.unknown is None else self.model_fields_set)
+
+    def naming(self) -> Callable[[int], str]:
+        return vocabulary(self.file).__getitem__
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=("token",))

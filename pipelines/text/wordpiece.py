@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,9 @@ class Wordpiece(Fitted):
         assert self.train is not None, "fit asks `learns` first"
         tokens = _train.wordpiece(values, self.train, self.unknown, self.lower, self.strip_accents)
         write({self.vocabulary: lines(tokens)})
+
+    def naming(self) -> Callable[[int], str]:
+        return vocabulary(self.vocabulary).__getitem__
 
     def out_spec(self, x: Spec) -> Spec:
         x.need(("text",), exactly=())

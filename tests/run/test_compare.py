@@ -234,7 +234,7 @@ class Fake:
 
 
 def test_nothing_delivered_is_no_parity(pipelines: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_module, "_Worker", Fake)
+    monkeypatch.setattr(compare_module, "WorkerProcess", Fake)
     code, _, err = pipelines(folder / "all.yaml", "--set", "batch_steps=null", *FEW)
     assert code == 3
     assert "there is nothing to compare: no record came through; " in err
@@ -246,7 +246,7 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(compare_module, "_Worker", refuse)
+    monkeypatch.setattr(compare_module, "WorkerProcess", refuse)
 
 
 @pytest.mark.usefixtures("no_worker")
@@ -281,7 +281,7 @@ def test_a_worker_that_crashes_gives_its_last_lines(
 def test_an_interrupt_ends_the_workers(pipelines: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    class Interrupted(compare_module._Worker):
+    class Interrupted(compare_module.WorkerProcess):
         def receive(self) -> dict[str, Any]:
             started.append(self._process.pid)
             raise KeyboardInterrupt
@@ -291,7 +291,7 @@ def test_an_interrupt_ends_the_workers(pipelines: Any, folder: Path, monkeypatch
             super().__exit__(*error)
 
     monkeypatch.setattr(compare_module, "_START", "import time; time.sleep(600)")
-    monkeypatch.setattr(compare_module, "_Worker", Interrupted)
+    monkeypatch.setattr(compare_module, "WorkerProcess", Interrupted)
     code, _, err = pipelines(folder / "all.yaml")
     assert code == 130
     assert "interrupted" in err
