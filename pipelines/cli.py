@@ -283,6 +283,39 @@ def steps(
 
 
 @app.command()
+def stats(
+    config: ConfigArgument,
+    framework: FrameworkOption = None,
+    limit: LimitOption = None,
+    most: Annotated[int, typer.Option(min=1, help="Look at up to so many records, spread evenly.")] = 10_000,
+    output: Annotated[Path | None, typer.Option(metavar="PAGE.html", help="Write plots as one HTML page too.")] = None,
+    sets: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The data set at a glance: files, lengths, sizes, labels, tokens, what is twice and what is broken.
+
+    Only headers are read. A framework is loaded only where texts are tokenized.
+    """
+    from pipelines.config import read_config
+    from pipelines.plan import open_source
+    from pipelines.report._stats_view import stats_page, stats_tables
+    from pipelines.report.progress import progress
+    from pipelines.report.stats import statistics
+    from pipelines.report.tables import show
+
+    read = read_config(config, tuple(sets or ()), framework)
+    with progress(f"stats of {config.stem}", min(len(open_source(read, limit)), most)) as watch:
+        found = statistics(read, limit, most, watch)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict()))
+    else:
+        show([stats_tables(found)])
+    if output is not None:
+        stats_page(found, output)
+        typer.echo(f"wrote {output}", err=as_json)
+
+
+@app.command()
 def samples(
     folder: Annotated[Path, typer.Argument(help="Where to make them.", show_default=False)],
     seed: Annotated[int, typer.Option(min=0)] = 0,

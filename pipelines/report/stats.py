@@ -1,0 +1,275 @@
+"""A data set at a glance: what its files are, how long and large, how labels are spread, what is twice or broken."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.config import Config
+from pipelines.errors import ConfigError, RecordError
+from pipelines.plan import open_source
+from pipelines.report._facts import Facts, PictureFacts, SoundFacts, facts_of
+from pipelines.step import Step
+
+MOST_RECORDS = 10_000
+MOST_TOKENIZED = 1_000
+MOST_CLASSES = 200
+
+
+@dataclass
+class Column:
+    """One raw value of all records looked at: only what is of its kind is filled in."""
+
+    name: str
+    count: int = 0
+    absent: int = 0
+    lengths: list[int] = field(default_factory=list)
+    """Bytes of each file."""
+    pictures: list[PictureFacts] = field(default_factory=list)
+    sounds: list[SoundFacts] = field(default_factory=list)
+    unknown_files: int = 0
+    texts: list[tuple[int, int]] = field(default_factory=list)
+    """Characters and words between white space of each text."""
+    numbers: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Elements of each array."""
+    values: Counter[str] = field(default_factory=Counter)
+    digests: dict[bytes, list[str]] = field(default_factory=dict)
+    """The keys of each content, by its hash."""
+    is_key: bool = True
+    """Whether each value is but the record's key."""
+
+    @property
+    def classes(self) -> Counter[str]:
+        """How often each value stands, where there are so few of them that they can be labels; else nothing."""
+        few = 1 < len(self.values) <= min(MOST_CLASSES, self.count / 2)
+        return self.values if few else Counter()
+
+    @property
+    def repeated(self) -> list[list[str]]:
+        """Keys of records whose value is the same, in the order of the records; a label is no repeated value."""
+        alike = [keys for keys in self.digests.values() if len(keys) > 1]
+        return [] if self.classes or self.constant is not None else alike
+
+    @property
+    def constant(self) -> str | None:
+        """The text or number that all values are, if they are."""
+        return next(iter(self.values)) if len(self.values) == 1 and self.count > 1 else None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a field's tokenizer makes of the texts; `unknown` is a share, None where nothing can be unknown."""
+
+    field: str
+    step: str
+    lengths: list[int]
+    unknown: float | None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All of it.
+
+    `untold` says why no tokens are counted, if so. `failures` are the keys of the records that could not be read, or
+    whose files are damaged, by reason.
+    """
+
+    config: str
+    records: int
+    looked_at: int
+    columns: tuple[Column, ...]
+    tokens: tuple[Tokens, ...]
+    untold: str
+    failures: Mapping[str, list[str]]
+    quarantine: Mapping[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures without the single values, for JSON."""
+        return {
+            "records": self.records,
+            "looked_at": self.looked_at,
+            "columns": {column.name: _summary(column) for column in self.columns},
+            "tokens": {
+                one.field: {"records": len(one.lengths), "unknown": one.unknown} | spread(one.lengths)
+                for one in self.tokens
+            },
+            "failures": {reason: len(keys) for reason, keys in self.failures.items()},
+            "quarantined": dict(self.quarantine),
+        }
+
+
+def spread(values: list[Any]) -> dict[str, float]:
+    """Least, median, mean and largest."""
+    numbers = np.asarray(values, np.float64)
+    found = {"min": numbers.min(), "median": np.median(numbers), "mean": numbers.mean(), "max": numbers.max()}
+    return {name: float(value) for name, value in found.items()}
+
+
+def statistics(
+    config: Config, first: int | None = None, most: int = MOST_RECORDS, watch: Callable[[int], None] | None = None
+) -> Statistics:
+    """Look at up to `most` records, spread evenly over the source; no framework is loaded but for tokens.
+
+    Headers of files alone are read, nothing is decoded. `watch` is told of each record.
+    """
+    source = open_source(config, first)
+    chosen = evenly(len(source), most)
+    columns = {name: Column(name) for name in sorted(source.values)}
+    failures: dict[str, list[str]] = {}
+    for index in chosen:
+        try:
+            raw = source.read(index, list(columns))
+        except (RecordError, OSError) as error:
+            failures.setdefault(str(error), []).append(source.key(index))
+        else:
+            for name, value in raw.items():
+                try:
+                    _take(columns[name], value, source.key(index))
+                except RecordError as error:
+                    failures.setdefault(f"{name}: {error}", []).append(source.key(index))
+        if watch is not None:
+            watch(1)
+    tokens: tuple[Tokens, ...] = ()
+    untold = ""
+    try:
+        tokens = tuple(_tokens(config, chosen, first))
+    except ConfigError as error:
+        untold = f"no tokens are counted, since the config has faults, the first of them: {error.faults[0]}"
+    told = config.output.path if config.output else None
+    return Statistics(
+        config.path.stem,
+        len(source),
+        len(chosen),
+        tuple(column for column in columns.values() if not column.is_key),
+        tokens,
+        untold,
+        failures,
+        {} if told is None else quarantine_reasons(told),
+    )
+
+
+def evenly(records: int, most: int) -> list[int]:
+    """Up to `most` numbers below `records`, the first and the last among them."""
+    if records <= most:
+        return list(range(records))
+    return [round(i * (records - 1) / (most - 1)) if most > 1 else 0 for i in range(most)]
+
+
+def quarantine_reasons(folder: Path) -> dict[str, int]:
+    """How many records a run has listed as failed, by step and reason; nothing where no run has written."""
+    try:
+        lines = (folder / "quarantine.jsonl").read_text("utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        return dict(Counter(f"{row['step']}: {row['reason']}" for row in rows).most_common())
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _take(column: Column, value: Any, key: str) -> None:
+    column.count += 1
+    column.is_key = column.is_key and value == key if isinstance(value, str) else False
+    if value is None:
+        column.absent += 1
+        return
+    if isinstance(value, bytes):
+        column.lengths.append(len(value))
+        _note(column, value, key)
+        _place(column, facts_of(value))
+    elif isinstance(value, str):
+        column.texts.append((len(value), len(value.split())))
+        _note(column, value.encode("utf-8", "surrogatepass"), key)
+        if len(column.values) <= MOST_CLASSES:
+            column.values[value] += 1
+    elif np.ndim(value):
+        column.sizes.append(int(np.size(value)))
+    else:
+        column.numbers.append(float(value))
+        if len(column.values) <= MOST_CLASSES and float(value).is_integer():
+            column.values[str(int(value))] += 1
+
+
+def _note(column: Column, content: bytes, key: str) -> None:
+    column.digests.setdefault(blake2b(content, digest_size=16).digest(), []).append(key)
+
+
+def _place(column: Column, facts: Facts | None) -> None:
+    if isinstance(facts, PictureFacts):
+        column.pictures.append(facts)
+    elif isinstance(facts, SoundFacts):
+        column.sounds.append(facts)
+    else:
+        column.unknown_files += 1
+
+
+def _tokens(config: Config, chosen: list[int], first: int | None) -> Iterator[Tokens]:
+    """Run the tokenizers of the config, on its framework, over some of the records; nothing where there are none."""
+    from pipelines.pipeline import Pipeline
+    from pipelines.plan import compile_plan
+    from pipelines.runtime._chain import StepFailure
+
+    plan, _ = compile_plan(config, first)
+    nodes = {field.name: node for field in plan.fields for node in field.nodes if _tokenizes(node.step)}
+    if not nodes:
+        return
+    pipe = Pipeline(config, device="cpu", limit=first, evaluate=True)
+    ids: dict[str, list[list[int]]] = {name: [] for name in nodes}
+    for index in (chosen[place] for place in evenly(len(chosen), MOST_TOKENIZED)):
+        with suppress(StepFailure):  # told with the records that fail, by a run
+            for trace in pipe.engine.trace(pipe.chunk_of(index), 0):
+                if trace.field in nodes and trace.step == nodes[trace.field].name:
+                    ids[trace.field].append(np.asarray(trace.value).reshape(-1).tolist())
+    for name, node in nodes.items():
+        if ids[name]:
+            counts = Counter(number for text in ids[name] for number in text)
+            yield Tokens(name, node.name, [len(text) for text in ids[name]], _unknown_share(node.step, counts))
+
+
+def _tokenizes(step: Step) -> bool:
+    return step.step_name().startswith("text.") and step.naming() is not None
+
+
+def _unknown_share(step: Step, counts: Counter[int]) -> float | None:
+    naming, unknown = step.naming(), getattr(step, "unknown", None)
+    if naming is None or unknown is None:
+        return None
+    return sum(count for number, count in counts.items() if naming(number) == unknown) / max(counts.total(), 1)
+
+
+def _summary(column: Column) -> dict[str, Any]:
+    found: dict[str, Any] = {"count": column.count, "absent": column.absent}
+    if column.lengths:
+        found["bytes"] = spread(column.lengths)
+        formats = [one.format for one in column.pictures] + [one.format for one in column.sounds]
+        found["formats"] = dict(Counter(formats).most_common())
+        found["other_files"] = column.unknown_files
+    if column.pictures:
+        found["width"] = spread([one.width for one in column.pictures])
+        found["height"] = spread([one.height for one in column.pictures])
+        found["modes"] = dict(Counter(one.mode for one in column.pictures).most_common())
+    if column.sounds:
+        found["seconds"] = spread([one.seconds for one in column.sounds])
+        found["rates_hz"] = dict(Counter(str(one.rate_hz) for one in column.sounds).most_common())
+        found["channels"] = dict(Counter(str(one.channels) for one in column.sounds).most_common())
+    if column.texts:
+        found["characters"] = spread([characters for characters, _ in column.texts])
+        found["words"] = spread([words for _, words in column.texts])
+    if column.numbers:
+        found["numbers"] = spread(column.numbers)
+    if column.sizes:
+        found["elements"] = spread(column.sizes)
+    if column.constant is not None:
+        found["always"] = column.constant
+    if column.classes:
+        found["classes"] = dict(column.classes.most_common())
+    if column.repeated:
+        found["repeated"] = sum(len(keys) - 1 for keys in column.repeated)
+    return found
