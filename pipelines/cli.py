@@ -316,6 +316,22 @@ def stats(
 
 
 @app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="A folder of files, a table, or lines of text.", show_default=False)],
+    output: Annotated[Path | None, typer.Option(metavar="CONFIG", help="Left out: NAME.yaml, here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the config that is there.")] = False,
+) -> None:
+    """Write a config for data of your own: looks at what is there, says what it found, and is ready to run."""
+    from pipelines.report.new import new as write_new
+
+    path = output or Path(f"{folder.resolve().name.split('.')[0] or 'data'}.yaml")
+    must_fit = write_new(folder, path, overwrite)
+    typer.echo(path.read_text("utf-8"), nl=False)
+    fit_first = f"pipelines fit {path}; " if must_fit else ""
+    typer.echo(f"wrote {path}; next: {fit_first}pipelines check {path}; pipelines run {path}", err=True)
+
+
+@app.command()
 def samples(
     folder: Annotated[Path, typer.Argument(help="Where to make them.", show_default=False)],
     seed: Annotated[int, typer.Option(min=0)] = 0,

@@ -1,0 +1,134 @@
+"""What lies in a folder or a table that a config is to be written for, as far as it shows without decoding."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from pipelines.errors import RecordError, UserError
+from pipelines.report._facts import PictureFacts, SoundFacts, picture_facts, sound_facts
+from pipelines.report.stats import evenly
+from pipelines.sources._files import read_file
+from pipelines.sources._glob import walk
+from pipelines.sources._rows import ENDINGS
+
+PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+TEXTS = (".txt",)
+MOST_FILES = 300
+"""Files whose headers are read."""
+MOST_CLASSES = 100
+
+Fact = TypeVar("Fact")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one modality below a folder, by their names, in order; `others` counts the rest by ending."""
+
+    root: Path
+    names: tuple[str, ...]
+    modality: str
+    others: Counter[str]
+
+    @property
+    def endings(self) -> list[str]:
+        """The endings as written, most frequent first."""
+        return [ending for ending, _ in Counter(PurePosixPath(name).suffix for name in self.names).most_common()]
+
+    @property
+    def patterns(self) -> list[str]:
+        deep = "**/" if any("/" in name for name in self.names) else ""
+        return [f"{deep}*{ending}" for ending in self.endings]
+
+    @property
+    def folders(self) -> list[str]:
+        """The classes, where each file lies in a folder named after its own; else nothing."""
+        parents = {PurePosixPath(name).parent.name for name in self.names}
+        return sorted(parents) if "" not in parents and 1 < len(parents) <= MOST_CLASSES else []
+
+    def facts(self) -> list[PictureFacts] | list[SoundFacts]:
+        """What up to 300 of the files say of themselves; damaged ones are left out, as a run would."""
+        chosen = [self.names[place] for place in evenly(len(self.names), MOST_FILES)]
+        if self.modality == "image":
+            return _facts(self.root, chosen, picture_facts)
+        return _facts(self.root, chosen, sound_facts)
+
+    def name_parts(self) -> tuple[str, int, list[str]] | None:
+        """A pattern such as {part1}_{part2}, which part repeats enough to be a label, and its classes."""
+        stems = [PurePosixPath(name).stem for name in self.names]
+        for separator in ("_", "-"):
+            parts = [stem.split(separator) for stem in stems]
+            count = len(parts[0])
+            if count < 2 or any(len(one) != count or "" in one for one in parts):
+                continue
+            for place in range(count):
+                classes = sorted({one[place] for one in parts})
+                if 1 < len(classes) <= min(MOST_CLASSES, len(stems) // 3):
+                    return separator.join(f"{{part{n + 1}}}" for n in range(count)), place, classes
+        return None
+
+
+def look(path: Path) -> Files | Path:
+    """The files of the one modality that a folder holds, or the one table or text that `path` is or holds.
+
+    Raises:
+        UserError: nothing that a source reads, or several kinds of it.
+    """
+    if path.is_file():
+        if _ending(path.name) in (*ENDINGS, *TEXTS):
+            return path
+        raise UserError(f"{path}: expected a folder, a table ({', '.join(ENDINGS)}) or lines of text (.txt)")
+    if not path.is_dir():
+        raise UserError(f"{path} is neither a folder nor a file")
+    try:
+        names = sorted(file.name for file in walk(str(path), None) if not _hidden(file.name))
+    except OSError as error:
+        raise UserError(f"{path} cannot be listed: {error.strerror or error}") from error
+    held: dict[str, list[str]] = {"image": [], "audio": [], "table": []}
+    for name in names:
+        ending = _ending(name)
+        kind = "image" if ending in PICTURES else "audio" if ending in SOUNDS else "table"
+        if kind != "table" or ending in (*ENDINGS, *TEXTS):
+            held[kind].append(name)
+    told = ", ".join(f"{count} {ending}" for ending, count in Counter(map(_ending, names)).most_common(6))
+    tables = [name for name in held["table"] if _ending(name) in ENDINGS]
+    if len(tables) == 1 or (not held["image"] and not held["audio"] and len(held["table"]) == 1):
+        return path / (tables or held["table"])[0]
+    if held["image"] and held["audio"]:
+        raise UserError(
+            f"{path} holds pictures and sounds ({told}); point to a folder of one of them, or to a table with a row for"
+            " each record that names its files"
+        )
+    for modality in ("image", "audio"):
+        if found := held[modality]:
+            others = Counter(map(_ending, set(names) - set(found)))
+            return Files(path, tuple(found), modality, others)
+    if held["table"]:
+        raise UserError(f"{path} holds several tables or texts ({told}); point to one of them")
+    raise UserError(f"{path} holds no picture, sound, table or text" + (f": {told}" if told else ": it is empty"))
+
+
+def _facts(root: Path, names: Sequence[str], read: Any) -> list[Any]:
+    found = []
+    for name in names:
+        try:
+            fact = read(read_file(os.path.join(root, name), name))
+        except (RecordError, OSError):
+            continue
+        if fact is not None:
+            found.append(fact)
+    return found
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _ending(name: str) -> str:
+    path = PurePosixPath(name)
+    return PurePosixPath(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower() or "no ending"
