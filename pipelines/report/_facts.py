@@ -40,6 +40,7 @@ def facts_of(data: bytes) -> Facts | None:
 
 
 def picture_facts(data: bytes) -> PictureFacts | None:
+    """What a picture's header says; None for what is no picture, RecordError for one that is damaged."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -58,6 +59,7 @@ def picture_facts(data: bytes) -> PictureFacts | None:
 
 
 def sound_facts(data: bytes) -> SoundFacts | None:
+    """What a sound's header says; None for what is no sound, RecordError for one that is evidently cut short."""
     import soundfile
 
     header = inspect(data)

@@ -99,7 +99,7 @@ def test_a_table_with_files_labels_texts_and_numbers(tmp_path: Path) -> None:
     document = YAML(typ="safe").load(text)
     assert list(document["fields"]) == ["photo", "class_name", "text"]
     assert document["fields"]["class_name"]["from"] == "class name"
-    assert [list(step)[0] for step in document["fields"]["class_name"]["steps"]] == ["label.index"]
+    assert [next(iter(step)) for step in document["fields"]["class_name"]["steps"]] == ["label.index"]
     assert document["fields"]["text"]["steps"][0] == "text.basic_english"
 
 
