@@ -176,11 +176,13 @@ def test_a_record_that_fails_shows_where_and_why(tmp_path: Path) -> None:
 
 
 def test_keys_are_chosen_and_mistakes_are_told(
-    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [json.loads(line)["id"] for line in (mixed.parent / "manifest.jsonl").read_text().splitlines()]
+    source = {"manifest": {"path": str(made / "manifest.jsonl"), "key": "id"}}
+    config = written(tmp_path, source=source, fields={"shape": {"from": "shape"}})
+    keys = [json.loads(line)["id"] for line in (made / "manifest.jsonl").read_text().splitlines()]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["pipelines", "show", str(mixed), "--keys", keys[5], "--keys", keys[2]])
+    monkeypatch.setattr(sys, "argv", ["pipelines", "show", str(config), "--keys", keys[5], "--keys", keys[2]])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert not stopped.value.code
@@ -188,11 +190,11 @@ def test_keys_are_chosen_and_mistakes_are_told(
     found = re.findall(r"<h2>Record (\d+)", (tmp_path / "config_show.html").read_text())
     assert found == ["5", "2"]
     with pytest.raises(UserError, match=f"no record has the key '{keys[0]}x'; did you mean '{keys[0]}'"):
-        show(mixed, keys=[f"{keys[0]}x"], output=tmp_path / "a.html")
+        show(config, keys=[f"{keys[0]}x"], output=tmp_path / "a.html")
     (tmp_path / "file").write_text("")
     for places in ({"output": tmp_path / "file" / "a.html"}, {"output": tmp_path}, {"png": tmp_path / "file"}):
         with pytest.raises(OutputError, match=r"--output|name a file|names a folder"):
-            show(mixed, **{"output": tmp_path / "a.html", **places})
+            show(config, **{"output": tmp_path / "a.html", **places})
     assert not (tmp_path / "a.html").exists()
 
 

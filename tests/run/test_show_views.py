@@ -79,9 +79,8 @@ def test_a_click_and_a_tone_stand_at_their_second_and_hertz(name: str) -> None:
     else:
         rows_hz = step.rows_hz(RATE)  # type: ignore[attr-defined]
         assert int(energy.argmax()) == int(np.abs(rows_hz - hz).argmin())
-        labels = {
-            int(at): float(text.get_text()) for at, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
-        }
+        ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        labels = {int(at): float(text.get_text()) for at, text in ticks}
         assert labels == {at: pytest.approx(rows_hz[at], abs=0.5) for at in labels}
         assert {0, 39} <= labels.keys()
         assert "Hz" in axes.get_ylabel()
@@ -113,6 +112,7 @@ def test_a_waveform_is_drawn_over_its_seconds_with_its_peaks() -> None:
     assert np.max(y) == pytest.approx(0.9)
     assert x[np.argmax(y)] == pytest.approx(77_777 / 50_000, abs=0.002)
     assert waveform_figure(samples[0], None).axes[0].get_xlabel() == "samples"
+    assert waveform_figure(samples[0], None, peak=2.0).axes[0].get_ylim() == pytest.approx((-2.1, 2.1))
 
 
 def test_a_long_sound_is_cut_and_says_so() -> None:
