@@ -175,6 +175,29 @@ def test_a_record_that_fails_shows_where_and_why(tmp_path: Path) -> None:
     assert "fails: wave: audio.decode:" in text
 
 
+def test_boxes_and_a_mask_are_shown_in_their_picture(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:12, 5:15] = 1
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    row = {"id": "a", "picture": "a.png", "mask": "m.png", "box": [[5, 4, 15, 12]]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    steps = [{"image.decode": {"mode": "rgb"}}, {"image.flip": {"probability": 1.0}}]
+    fields = {
+        "picture": {"from": "picture", "steps": steps},
+        "mask": {"from": "mask", "steps": [{"image.decode": {"mode": "classes"}}], "follows": "picture"},
+        "box": {"from": "box", "steps": ["label.boxes"], "follows": "picture"},
+    }
+    source = {"manifest": {"path": "rows.jsonl", "key": "id", "files": ["picture", "mask"]}}
+    show(written(tmp_path, source=source, fields=fields), output=tmp_path / "page.html", png=tmp_path / "png")
+    drawn = np.asarray(Image.open(next((tmp_path / "png").glob("000000_box_*.png"))))
+    rows, columns = np.nonzero(drawn.any(-1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 11, 15, 24)  # mirrored, as the picture is
+    masks = sorted((tmp_path / "png").glob("000000_mask_*.png"))
+    flipped = np.asarray(Image.open(masks[-1])).any(-1)
+    np.testing.assert_array_equal(flipped, mask[:, ::-1] > 0)
+
+
 def test_keys_are_chosen_and_mistakes_are_told(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
