@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from pipelines.audio.mel import Mel
 from pipelines.audio.stft import Stft
 from pipelines.image.normalize import Normalize
 from pipelines.plan import FieldPlan, Node
+from pipelines.report._page import figure_png
 from pipelines.report._show_audio import sound_of, spectrogram_figure, waveform_figure
 from pipelines.report._show_picture import class_colours, grid_pixels, pixels_of, with_boxes
 from pipelines.report._show_take import Stage, Taken, spread_indices
-from pipelines.report._show_text import ids_of
+from pipelines.report._show_text import frequency_figure, ids_of
 from pipelines.report._show_view import Viewer
 from pipelines.spec import BOXES, Spec, picture, waveform
 from pipelines.step import Step
@@ -218,6 +220,14 @@ def test_what_has_no_picture_says_so() -> None:
     for spec, value in ((Spec("float32"), np.float32(0.5)), (Spec("float32"), np.zeros(5, np.float32))):
         blocks = Viewer(1000, {}).view(*value_of(spec, value))
         assert "no picture" in blocks[0].text  # type: ignore[union-attr]
+
+
+def test_tokens_that_the_font_lacks_are_no_reason_to_warn() -> None:
+    figure = frequency_figure(Counter({"漢字": 3, "$x$": 2, "a" * 99: 1}))
+    assert figure_png(figure).startswith(b"\x89PNG")
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels[:2] == ["漢字", "$x$"]
+    assert len(labels[2]) == 24
 
 
 def test_records_are_spread_from_the_first_to_the_last() -> None:
