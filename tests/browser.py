@@ -44,7 +44,7 @@ def open_page(page: Path) -> Opened:
     """Open a page, wait until it has loaded, and look."""
     assert CHROMIUM is not None
     (ours_out, theirs_in), (theirs_out, ours_in) = os.pipe(), os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         script = f'exec "$@" 3<&{ours_out} 4>&{ours_in}'  # Chromium reads commands from 3 and answers on 4
         command = ["bash", "-c", script, "bash", CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, pass_fds=(ours_out, ours_in), stderr=subprocess.DEVNULL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -56,6 +56,11 @@ class Normalize(Step):
     def constants(self, channels: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.float32]], ...]:
         """Mean and 1 / deviation, float32[channel]. Graphs multiply by a constant's inverse, so all do."""
         return tuple(np.full(channels, v, np.float32) for v in (self.mean, 1 / np.array(self.std)))
+
+    def undone(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """[..., channel], the levels in [0, 1] that normalised values came from."""
+        mean, inverse = self.constants(values.shape[-1])
+        return np.asarray(values / inverse + mean)
 
     def bind_torch(self, x: Spec) -> Kernel:
         import torch

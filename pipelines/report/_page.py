@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,9 @@ def new_figure(width: float, height: float) -> Figure:
 def figure_png(figure: Figure) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for what the font lacks
+        figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 

@@ -33,8 +33,13 @@ class Spectral(Protocol):
         """The middle of the first frame, and from one to the next, in seconds."""
 
 
-def waveform_figure(samples: npt.NDArray[Any], rate_hz: int | None, *, width: float = 7.0, unit: str = "") -> Figure:
-    """float[time] or [channel, time] over seconds, or over samples where the rate is not known."""
+def waveform_figure(
+    samples: npt.NDArray[Any], rate_hz: int | None, *, width: float = 7.0, unit: str = "", peak: float | None = None
+) -> Figure:
+    """float[time] or [channel, time] over seconds, or over samples where the rate is not known.
+
+    `peak` is where the amplitudes' axis ends, so that several can be compared; left out, it is the channel's own.
+    """
     channels = np.atleast_2d(np.asarray(samples, np.float64))
     figure = new_figure(width, 1.1 + 0.7 * len(channels))
     axes = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
@@ -44,12 +49,17 @@ def waveform_figure(samples: npt.NDArray[Any], rate_hz: int | None, *, width: fl
         x, y = _outline(channel)
         axis.plot(x / scale, y, color=BLUE, linewidth=0.8)
         axis.set_xlim(0, max(count, 1) / scale)
-        peak = float(np.abs(channel[np.isfinite(channel)]).max(initial=0.0))
-        axis.set_ylim(*((-1.05 * peak, 1.05 * peak) if peak else (-1, 1)))
+        most = peak_of(channel) if peak is None else peak
+        axis.set_ylim(*((-1.05 * most, 1.05 * most) if most else (-1, 1)))
         axis.set_ylabel(unit or "amplitude")
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("seconds" if rate_hz else "samples")
     return figure
+
+
+def peak_of(samples: npt.NDArray[Any]) -> float:
+    """The largest amplitude that is a number; 0 where there is none."""
+    return float(np.abs(samples[np.isfinite(samples)]).max(initial=0.0))
 
 
 def _outline(channel: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,10 +118,9 @@ def parameters(node: Node) -> str:
     if node.size_of or node.shares:
         return "as its picture"
     given = node.step.model_dump(include=node.step.model_fields_set, mode="json")
-    said = (
-        f"{name}={str(value) if len(str(value)) <= PARAMETER else str(value)[:PARAMETER] + '...'}"
-        for name, value in given.items()
-    )
+    held = {name: getattr(node.step, name) for name in given}  # of a file its name: a page may be passed on
+    told = {name: str(held[name].name if isinstance(held[name], Path) else value) for name, value in given.items()}
+    said = (f"{name}={text[:PARAMETER]}{'...' * (len(text) > PARAMETER)}" for name, text in told.items())
     return ", ".join(said)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.image.normalize import Normalize
 from pipelines.plan import Node
 from pipelines.report._page import Picture, pixels_png
 from pipelines.spec import Spec
@@ -20,6 +19,14 @@ LARGEST = 240
 SMALL = 96
 """Pictures with a longer side up to this are shown larger, pixel by pixel."""
 PADDING = 2
+
+
+@runtime_checkable
+class Undone(Protocol):
+    """A step that moves a picture's levels to another scale, and knows the way back."""
+
+    def undone(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """[..., channel], the levels in [0, 1] that values came from."""
 
 
 def pixels_of(value: npt.NDArray[Any], spec: Spec, nodes: Iterable[Node]) -> tuple[Pixels, str]:
@@ -35,15 +42,11 @@ def pixels_of(value: npt.NDArray[Any], spec: Spec, nodes: Iterable[Node]) -> tup
     shown = value if channels in (1, 3, 4) else value[..., :1]
     if value.dtype == np.uint8:
         return np.ascontiguousarray(shown), told
-    made = next((n.step for n in nodes if isinstance(n.step, Normalize)), None)
+    made = next((n.step for n in nodes if isinstance(n.step, Undone)), None)
     least, most = (float(v) for v in (np.nanmin(value), np.nanmax(value))) if value.size else (0.0, 0.0)
     span = f"values {least:.3g} to {most:.3g}"
     if made is not None and spec.range != (0.0, 1.0):
-        mean, inverse = made.constants(channels)
-        shown, how = (
-            (shown / inverse[: shown.shape[-1]] + mean[: shown.shape[-1]]),
-            f"{span}, mapped back by mean and std",
-        )
+        shown, how = made.undone(value)[..., : shown.shape[-1]], f"{span}, mapped back by mean and std"
     elif spec.range == (0.0, 1.0) or (least >= 0 and most <= 1):
         how = span
     else:

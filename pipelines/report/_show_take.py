@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -80,6 +80,19 @@ Rows = list[dict[str, Any]]
 """The first rows of a batch as sinks store them."""
 
 
+class Taker(Protocol):
+    """Takes records through one framework."""
+
+    def take(self, index: int, epoch: int) -> Taken:
+        """What flows for the record `index` with the draws of `epoch`."""
+
+    def values(self, field: FieldPlan, number: int, indices: Sequence[int], epoch: int) -> list[Stage]:
+        """What one field is after a node in each of some records; those that lack it, or fail before, are left out."""
+
+    def batch(self, place: Place, epoch: int) -> Rows:
+        """The rows of one batch that have not failed."""
+
+
 class Here:
     """Takes records through a pipeline of this process."""
 
@@ -152,8 +165,8 @@ class Apart:
                         rate = arrays.get(f"{name} rate")
                         stage = Stage(field, number, part, value, None if rate is None else int(rate))
                         stages[stage.place] = stage
-        fields = {field.name: field for field in self.plan.fields}
-        fell = [Fell(one["field"], fields[one["field"]].nodes[one["number"]].name, one["reason"]) for one in failures]
+        named = {field.name: field for field in self.plan.fields}
+        fell = [Fell(one["field"], named[one["field"]].nodes[one["number"]].name, one["reason"]) for one in failures]
         return Taken(stages, fell[0] if fell else None)
 
     def values(self, field: FieldPlan, number: int, indices: Sequence[int], epoch: int) -> list[Stage]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.report._page import Block, Picture, Pieces, Row, Sound, Table, Words, figure_png
-from pipelines.report._show_audio import sound_of, spectral_node, spectrogram_figure, waveform_figure
+from pipelines.report._show_audio import peak_of, sound_of, spectral_node, spectrogram_figure, waveform_figure
 from pipelines.report._show_picture import picture_block, pixels_of, with_boxes
 from pipelines.report._show_take import Stage, Taken
 from pipelines.report._show_text import ids_of, naming_of, pieces_of
@@ -35,8 +35,8 @@ class Viewer:
     sound_bytes: int
     follows: dict[str, str]
 
-    def view(self, stage: Stage, taken: Taken, *, small: bool = False) -> list[Block]:
-        """The value in pictures, sounds, pieces and words; `small` for several side by side."""
+    def view(self, stage: Stage, taken: Taken, *, small: bool = False, peak: float | None = None) -> list[Block]:
+        """The value in pictures, sounds, pieces and words; `small`, with one `peak`, for several side by side."""
         spec, value = stage.spec, stage.value
         if value is None:
             return [Words("absent in this record")]
@@ -49,14 +49,14 @@ class Viewer:
             return [Words(value[:CHARACTERS] + more, mono=True)]
         if not np.asarray(value).size:
             return [Words(f"empty: shape {np.shape(value)}")]
-        return self._numbers(stage, np.asarray(value), taken, small)
+        return self._numbers(stage, np.asarray(value), taken, small, peak)
 
-    def _numbers(self, stage: Stage, value: Any, taken: Taken, small: bool) -> list[Block]:
+    def _numbers(self, stage: Stage, value: Any, taken: Taken, small: bool, peak: float | None) -> list[Block]:
         spec, kind = stage.spec, kind_of(stage.spec)
         width = SMALL_INCHES if small else 7.0
         alt = f"{stage.field.name} after {stage.step}"
         if kind == "waveform":
-            figure = waveform_figure(value, _rate(stage), width=width, unit=spec.unit)
+            figure = waveform_figure(value, _rate(stage), width=width, unit=spec.unit, peak=peak)
             rate = _rate(stage)
             sound = None if rate is None else sound_of(value, rate, self.sound_bytes)
             plot = Picture(figure_png(figure), alt, f"{value.shape[-1]} samples")
@@ -96,12 +96,17 @@ class Viewer:
 
     def draws(self, stages: Sequence[tuple[int, Stage, Taken]]) -> list[Block]:
         """What one random step makes of the same record with the draws of several epochs."""
-        named = [(f"epoch {epoch}", self.view(stage, taken, small=True)) for epoch, stage, taken in stages]
-        return beside(named)
+        return beside(self._small([(f"epoch {epoch}", stage, taken) for epoch, stage, taken in stages]))
+
+    def _small(self, stages: Sequence[tuple[str, Stage, Taken]]) -> list[tuple[str, list[Block]]]:
+        """Small views that can be compared: waveforms on one scale."""
+        waves = [stage for _, stage, _ in stages if kind_of(stage.spec) == "waveform" and stage.value is not None]
+        peak = max((peak_of(np.asarray(stage.value)) for stage in waves), default=None)
+        return [(name, self.view(stage, taken, small=True, peak=peak)) for name, stage, taken in stages]
 
     def both(self, stages: Sequence[tuple[str, Stage, Taken]]) -> list[Block]:
         """The same value on both frameworks, and their difference."""
-        named = [(name, self.view(stage, taken, small=True)) for name, stage, taken in stages]
+        named = self._small(stages)
         (_, a, _), (_, b, _) = stages
         words, shown = self._difference(a, b)
         if words == SAME and all(isinstance(block, (Words, Pieces)) for block in named[0][1]):

@@ -26,7 +26,7 @@ from pipelines.report._show_page import (
     texts_section,
     tokens_of,
 )
-from pipelines.report._show_take import Apart, Here, Taken, first_batch, indices_of, spread_indices
+from pipelines.report._show_take import Apart, Here, Taken, Taker, first_batch, indices_of, spread_indices
 from pipelines.report._show_view import Viewer, kind_of
 from pipelines.report.compare import config_of_both
 from pipelines.report.progress import progress
@@ -120,7 +120,7 @@ def show(
     return Shown(page, len(album.pictures) if png else 0, len(indices), len(source), failed)
 
 
-Ready = tuple[Mapping[str, Here] | Mapping[str, Apart], Plan, Source, Grid, dict[str, str]]
+Ready = tuple[Mapping[str, Taker], Plan, Source, Grid, dict[str, str]]
 
 
 def _here(config: Path, overrides: Sequence[str], framework: str | None, limit: int | None) -> Ready:
@@ -144,7 +144,7 @@ def _apart(stack: ExitStack, config: Path, overrides: Sequence[str], epoch: int,
     if read.batch.buckets is None:
         for process in processes.values():
             process.receive()
-    takers = {name: Apart(process, plan, source) for name, process in processes.items()}
+    takers: dict[str, Taker] = {name: Apart(process, plan, source) for name, process in processes.items()}
     lengths: Lengths | None = None if read.batch.buckets is None else kept_lengths(read, plan, source)
     return takers, plan, source, grid_of(read, len(source), lengths), _follows(read)
 

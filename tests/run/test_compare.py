@@ -14,6 +14,7 @@ import pytest
 
 from pipelines import cli
 from pipelines.config import read_config
+from pipelines.report import _compare_process as process_module
 from pipelines.report import compare as compare_module
 from pipelines.report._compare_wire import write
 from pipelines.samples import make_samples
@@ -272,7 +273,7 @@ def test_faults_are_told_before_anything_starts(pipelines: Any, folder: Path, mo
 def test_a_worker_that_crashes_gives_its_last_lines(
     pipelines: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare_module, "_START", "import sys; sys.stderr.write('one\\ntwo\\n'); sys.exit(7)")
+    monkeypatch.setattr(process_module, "_START", "import sys; sys.stderr.write('one\\ntwo\\n'); sys.exit(7)")
     code, _, err = pipelines(folder / "all.yaml")
     assert code == 1
     assert "error: the torch process ended with exit code 7 in 'load'; its last lines:\n  one\n  two" in err
@@ -290,7 +291,7 @@ def test_an_interrupt_ends_the_workers(pipelines: Any, folder: Path, monkeypatch
             started.append(self._process.pid)
             super().__exit__(*error)
 
-    monkeypatch.setattr(compare_module, "_START", "import time; time.sleep(600)")
+    monkeypatch.setattr(process_module, "_START", "import time; time.sleep(600)")
     monkeypatch.setattr(compare_module, "WorkerProcess", Interrupted)
     code, _, err = pipelines(folder / "all.yaml")
     assert code == 130

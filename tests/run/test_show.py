@@ -175,12 +175,37 @@ def test_a_record_that_fails_shows_where_and_why(tmp_path: Path) -> None:
     assert "fails: wave: audio.decode:" in text
 
 
+def test_boxes_and_a_mask_are_shown_in_their_picture(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:12, 5:15] = 1
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    row = {"id": "a", "picture": "a.png", "mask": "m.png", "box": [[5, 4, 15, 12]]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    steps = [{"image.decode": {"mode": "rgb"}}, {"image.flip": {"probability": 1.0}}]
+    fields = {
+        "picture": {"from": "picture", "steps": steps},
+        "mask": {"from": "mask", "steps": [{"image.decode": {"mode": "classes"}}], "follows": "picture"},
+        "box": {"from": "box", "steps": ["label.boxes"], "follows": "picture"},
+    }
+    source = {"manifest": {"path": "rows.jsonl", "key": "id", "files": ["picture", "mask"]}}
+    show(written(tmp_path, source=source, fields=fields), output=tmp_path / "page.html", png=tmp_path / "png")
+    drawn = np.asarray(Image.open(next((tmp_path / "png").glob("000000_box_*.png"))))
+    rows, columns = np.nonzero(drawn.any(-1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 11, 15, 24)  # mirrored, as the picture is
+    masks = sorted((tmp_path / "png").glob("000000_mask_*.png"))
+    flipped = np.asarray(Image.open(masks[-1])).any(-1)
+    np.testing.assert_array_equal(flipped, mask[:, ::-1] > 0)
+
+
 def test_keys_are_chosen_and_mistakes_are_told(
-    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [json.loads(line)["id"] for line in (mixed.parent / "manifest.jsonl").read_text().splitlines()]
+    source = {"manifest": {"path": str(made / "manifest.jsonl"), "key": "id"}}
+    config = written(tmp_path, source=source, fields={"shape": {"from": "shape"}})
+    keys = [json.loads(line)["id"] for line in (made / "manifest.jsonl").read_text().splitlines()]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["pipelines", "show", str(mixed), "--keys", keys[5], "--keys", keys[2]])
+    monkeypatch.setattr(sys, "argv", ["pipelines", "show", str(config), "--keys", keys[5], "--keys", keys[2]])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert not stopped.value.code
@@ -188,11 +213,11 @@ def test_keys_are_chosen_and_mistakes_are_told(
     found = re.findall(r"<h2>Record (\d+)", (tmp_path / "config_show.html").read_text())
     assert found == ["5", "2"]
     with pytest.raises(UserError, match=f"no record has the key '{keys[0]}x'; did you mean '{keys[0]}'"):
-        show(mixed, keys=[f"{keys[0]}x"], output=tmp_path / "a.html")
+        show(config, keys=[f"{keys[0]}x"], output=tmp_path / "a.html")
     (tmp_path / "file").write_text("")
     for places in ({"output": tmp_path / "file" / "a.html"}, {"output": tmp_path}, {"png": tmp_path / "file"}):
         with pytest.raises(OutputError, match=r"--output|name a file|names a folder"):
-            show(mixed, **{"output": tmp_path / "a.html", **places})
+            show(config, **{"output": tmp_path / "a.html", **places})
     assert not (tmp_path / "a.html").exists()
 
 

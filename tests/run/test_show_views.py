@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from pipelines.audio.mel import Mel
 from pipelines.audio.stft import Stft
 from pipelines.image.normalize import Normalize
 from pipelines.plan import FieldPlan, Node
+from pipelines.report._page import figure_png
 from pipelines.report._show_audio import sound_of, spectrogram_figure, waveform_figure
 from pipelines.report._show_picture import class_colours, grid_pixels, pixels_of, with_boxes
 from pipelines.report._show_take import Stage, Taken, spread_indices
-from pipelines.report._show_text import ids_of
+from pipelines.report._show_text import frequency_figure, ids_of
 from pipelines.report._show_view import Viewer
 from pipelines.spec import BOXES, Spec, picture, waveform
 from pipelines.step import Step
@@ -79,9 +81,8 @@ def test_a_click_and_a_tone_stand_at_their_second_and_hertz(name: str) -> None:
     else:
         rows_hz = step.rows_hz(RATE)  # type: ignore[attr-defined]
         assert int(energy.argmax()) == int(np.abs(rows_hz - hz).argmin())
-        labels = {
-            int(at): float(text.get_text()) for at, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
-        }
+        ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        labels = {int(at): float(text.get_text()) for at, text in ticks}
         assert labels == {at: pytest.approx(rows_hz[at], abs=0.5) for at in labels}
         assert {0, 39} <= labels.keys()
         assert "Hz" in axes.get_ylabel()
@@ -113,6 +114,7 @@ def test_a_waveform_is_drawn_over_its_seconds_with_its_peaks() -> None:
     assert np.max(y) == pytest.approx(0.9)
     assert x[np.argmax(y)] == pytest.approx(77_777 / 50_000, abs=0.002)
     assert waveform_figure(samples[0], None).axes[0].get_xlabel() == "samples"
+    assert waveform_figure(samples[0], None, peak=2.0).axes[0].get_ylim() == pytest.approx((-2.1, 2.1))
 
 
 def test_a_long_sound_is_cut_and_says_so() -> None:
@@ -218,6 +220,14 @@ def test_what_has_no_picture_says_so() -> None:
     for spec, value in ((Spec("float32"), np.float32(0.5)), (Spec("float32"), np.zeros(5, np.float32))):
         blocks = Viewer(1000, {}).view(*value_of(spec, value))
         assert "no picture" in blocks[0].text  # type: ignore[union-attr]
+
+
+def test_tokens_that_the_font_lacks_are_no_reason_to_warn() -> None:
+    figure = frequency_figure(Counter({"漢字": 3, "$x$": 2, "a" * 99: 1}))
+    assert figure_png(figure).startswith(b"\x89PNG")
+    labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert labels[:2] == ["漢字", "$x$"]
+    assert len(labels[2]) == 24
 
 
 def test_records_are_spread_from_the_first_to_the_last() -> None:
