@@ -94,6 +94,7 @@ def run(
     from pipelines.pipeline import describe, load
     from pipelines.report.progress import progress
     from pipelines.run import run as run_pipeline
+    from pipelines.runtime._clock import Waits
     from pipelines.sinks._quarantine import quarantined
 
     if resume and overwrite:
@@ -115,7 +116,8 @@ def run(
     if only_quarantined is not None and folder is not None and folder.resolve() == only_quarantined.resolve():
         raise UserError(f"{folder} holds the run whose failed records are wanted; give another folder as --output")
     mode: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
-    with progress(f"{config.stem} on {pipe.framework}", pipe.grid.records * epochs) as watch:
+    waits = Waits(pipe.engine.clock, "writing the shards" if folder else "the consumer")
+    with progress(f"{config.stem} on {pipe.framework}", pipe.grid.records * epochs, waits) as watch:
         try:
             summary = run_pipeline(pipe, epochs=epochs, output=output, mode=mode, watch=watch)
         except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.errors import MissingLibrary, PipelineError
 from pipelines.native import to_native
 from pipelines.plan import FieldPlan, Node, Plan
+from pipelines.runtime._clock import Clock, Place
 from pipelines.sources._base import Source
 from pipelines.spec import PER_RECORD, Spec
 from pipelines.step import Kernel, Step
@@ -73,6 +74,8 @@ class Chain:
     def __init__(self, field: FieldPlan, framework: str) -> None:
         self.field = field
         self.framework = framework
+        self.clock: Clock | None = None
+        self.places = [Place(node.name, "step", field.name) for node in field.nodes]
         try:
             bound = [_bind(node, framework) for node in field.nodes]
             self._calls = [call for call, _ in bound]
@@ -91,6 +94,8 @@ class Chain:
     def run(self, carried: Carried, draws: Callable[[str], Any], start: int, stop: int, sizes: Sizes) -> Carried:
         """Through the nodes [start, stop); `draws` gives a stream's variates, `sizes` is read and written."""
         for number in range(start, stop):
+            if self.clock is not None:
+                self.clock.at(self.places[number])
             carried = self._pass(number, carried, draws, sizes)
         return carried
 
@@ -133,6 +138,8 @@ class Chain:
         """Many records' values at the seam, None where absent, and a StepFailure in the place of one that failed."""
         held: list[Any] = [self._begun(raw) for raw in raws]
         for number, node in enumerate(self.field.nodes[: self.field.seam]):
+            if self.clock is not None:
+                self.clock.at(self.places[number])
             live = [i for i, carried in enumerate(held) if isinstance(carried, tuple)]
             passed = number != self.field.measured  # there, _pass takes the picture's size
             many, plain = (self._many[number], self._plain[number]) if passed else (None, None)
