@@ -61,6 +61,8 @@ class Recording:
     computed: defaultdict[Place, float] = field(default_factory=lambda: defaultdict(float))
     within: defaultdict[Place, float] = field(default_factory=lambda: defaultdict(float))
     ready: list[int] = field(default_factory=list)
+    """Batches that were ready each time the consumer asked for one, out of `room`."""
+    room: int | None = None
     bytes_read: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -82,8 +82,10 @@ class TorchEngine(Engine):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _hand_over(self, waiting: deque[Future[tuple[Delivered, Any]]]) -> Delivered:
-        if self.clock.recording is not None:
-            self.clock.recording.ready.append(sum(future.done() for future in waiting))
+        recording = self.clock.recording
+        if recording is not None:
+            recording.ready.append(sum(future.done() for future in waiting))
+            recording.room = self.threads + AHEAD
         future = waiting.popleft()
         ready = future.done()
         delivered, done = future.result()

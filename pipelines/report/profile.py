@@ -1,0 +1,186 @@
+"""`pipelines profile`: where the time of a config goes, measured on a stretch of a real run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.config._models import CacheConfig
+from pipelines.errors import UserError
+from pipelines.pipeline import Pipeline
+from pipelines.report._profile_advice import Figures, Keepable, Spent, Verdict, judge
+from pipelines.report._profile_view import view, write
+from pipelines.report.tables import show
+from pipelines.runtime._cached import CachedSource, prefixes, with_cache
+from pipelines.runtime._chain import is_machines_fault
+from pipelines.runtime._clock import IDLE, TURN, Span, size_of
+from pipelines.runtime._engine import Delivered
+from pipelines.runtime._lanes import cores
+
+SECONDS = 10.0
+WARM_UP_S = 2.0
+"""At most so long the first batches are made unmeasured; fewer where the measured time itself is short."""
+SAMPLE = 16
+"""Records whose values are kept and read back, or sent through each TensorFlow step alone."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was measured, and what follows from it; `spans` are the last ones of the workers, in seconds."""
+
+    config: str
+    device: str
+    figures: Figures
+    verdict: Verdict
+    spans: tuple[Span, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the spans as plain JSON values."""
+        figures = self.figures
+        rates = {"records_per_second": figures.records_per_second, "busy_cores": figures.busy_cores}
+        shares = {"working_s": figures.working_s, "consumer_waits": figures.waiting, "workers_idle": figures.idle}
+        told = asdict(figures) | rates | shares
+        return {"config": self.config, "device": self.device, **told, "verdict": asdict(self.verdict)}
+
+    def show(self) -> None:
+        """Print the profile to stdout."""
+        show([view(self)])
+
+    def write(self, path: Path) -> None:
+        """Write it as an HTML page; UserError where that cannot be."""
+        write(self, path)
+
+
+def profile(
+    pipe: Pipeline, seconds: float = SECONDS, consume: Callable[[dict[str, Any]], object] = lambda batch: None
+) -> Profile:
+    """Run a pipeline for about so many seconds, over as many epochs as it takes, and say where the time went.
+
+    `consume` is called with each batch in the place of a training step. The first batches, in which libraries load and
+    graphs are traced, are not measured. Epochs go on from where the pipeline stands.
+    """
+    run = _Run(pipe, seconds, consume)
+    figures = _figures(pipe, run)
+    device = str(getattr(pipe.engine, "device", pipe.options["device"]))
+    return Profile(str(pipe.config.path), device, figures, judge(figures), tuple(run.recording.spans))
+
+
+class _Run:
+    """The stretch of the run that is measured."""
+
+    def __init__(self, pipe: Pipeline, seconds: float, consume: Callable[[dict[str, Any]], object]) -> None:
+        self.pipe, self.consume = pipe, consume
+        self.records = self.batches = self.bytes = 0
+        clock = pipe.engine.clock
+        batches = self._epochs()
+        try:
+            self._take(batches, min(WARM_UP_S, seconds / 4))
+            self.records = self.batches = self.bytes = 0
+            with clock.record() as self.recording:
+                earlier, begun, computed = clock.times(), time.perf_counter(), time.process_time()
+                self._take(batches, seconds)
+                self.times = clock.times().since(earlier)
+                self.wall, self.processor = time.perf_counter() - begun, time.process_time() - computed
+        finally:
+            batches.close()
+
+    def _epochs(self) -> Generator[Delivered, None, None]:
+        """The batches of one epoch after the other."""
+        while True:
+            some = False
+            for delivered in self.pipe.epoch():
+                some = True
+                yield delivered
+            if not some:
+                raise UserError("an epoch of this config has no batch; nothing can be measured")
+
+    def _take(self, batches: Iterator[Delivered], seconds: float) -> None:
+        """Consume batches for so long, and one at least."""
+        begun = time.perf_counter()
+        for delivered in batches:
+            self.records += len(delivered.chunk.indices)
+            self.batches += 1
+            if delivered.batch is not None:
+                self.consume(delivered.batch)
+                self.bytes += sum(map(size_of, delivered.batch.values()))
+            if time.perf_counter() - begun >= seconds:
+                return
+
+
+def _figures(pipe: Pipeline, run: _Run) -> Figures:
+    engine, times, recording = pipe.engine, run.times, run.recording
+    seen = {place: seconds for place, seconds in times.workers.items() if place.kind != "wait"}
+    order = [place for chain in engine.chains.values() for place in chain.places]
+    spent = [
+        Spent(p.name, p.field, p.kind == "step", seconds, _ratio(recording.computed.get(p), recording.within.get(p)))
+        for p, seconds in sorted(seen.items(), key=lambda one: order.index(one[0]) if one[0] in order else -1)
+    ]
+    if pipe.framework == "tensorflow":
+        from pipelines.runtime._alone import alone
+
+        spent += [Spent(*name, True, each * run.records) for name, each in alone(pipe, SAMPLE).items()]
+    on_torch = pipe.framework == "torch"
+    threads: int = engine.threads  # type: ignore[attr-defined]  # both engines have it
+    return Figures(
+        framework=pipe.framework,
+        threads=threads,
+        at_once=engine.lanes.limit if on_torch else threads,  # type: ignore[attr-defined]
+        cores=cores(),
+        wall_s=run.wall,
+        processor_s=run.processor,
+        records=run.records,
+        of_records=len(pipe.source),
+        batches=run.batches,
+        bytes_read=recording.bytes_read,
+        bytes_delivered=run.bytes,
+        spent=tuple(spent),
+        turn_s=times.workers.get(TURN, 0.0) if on_torch else None,
+        idle_s=times.workers.get(IDLE, 0.0) if on_torch else None,
+        waited_s=times.waited,
+        away_s=times.away,
+        ready=sum(recording.ready) / len(recording.ready) if recording.ready else None,
+        room=recording.room,
+        keepable=_keepable(pipe),
+        most_gb=CacheConfig().most_gb,
+    )
+
+
+def _ratio(computed: float | None, within: float | None) -> float | None:
+    return min(computed / within, 1.0) if computed is not None and within else None
+
+
+def _keepable(pipe: Pipeline) -> tuple[Keepable, ...]:
+    """What a cache would keep, where the config has none, with the time that some records take to be read back."""
+    if pipe.config.cache is not None:
+        return ()
+    names = tuple(field.name for field in pipe.plan.fields)
+    indices = np.linspace(0, len(pipe.source) - 1, min(SAMPLE, len(pipe.source))).astype(int).tolist()
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = replace(pipe.config, cache=CacheConfig(path=Path(folder), fields=names))
+        cached = with_cache(config, pipe.plan, pipe.source)
+        for prefix in [] if cached is None else prefixes(config, pipe.plan):
+            values = [value for i in indices if (value := _kept(cached[1], i, prefix.name)) is not None]
+            begun = time.perf_counter()
+            for i in indices:
+                _kept(cached[1], i, prefix.name)
+            each = (time.perf_counter() - begun) / len(indices)
+            size = sum(map(size_of, values)) / max(len(values), 1)
+            found.append(Keepable(prefix.field.name, prefix.stop, each, size))
+    return tuple(found)
+
+
+def _kept(source: CachedSource, index: int, name: str) -> Any:
+    """A record's value from the cache, made and kept where it is not there; None where it fails or is absent."""
+    try:
+        return source.read(index, [name])[name]
+    except Exception as error:
+        if is_machines_fault(error):
+            raise
+        return None
