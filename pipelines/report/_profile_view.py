@@ -19,12 +19,13 @@ from pipelines.runtime._clock import GRAPH, Place, Span
 if TYPE_CHECKING:
     from pipelines.report.profile import Profile
 
-SHOWN_S = 1.5
-"""Seconds of the timeline in the picture, at most."""
-HEADINGS = ("step or stage", "seconds", "ms a record", "share", "on the processor")
+SHOWN_S, SHOWN_BATCHES = 2.0, 12
+"""Seconds of the timeline in the picture, at most, and about how many batches are told apart in it."""
+HEADINGS = ("step or stage", "seconds", "ms a record", "share, %", "on the processor, %")
 ALONE = (
     "The steps run inside a tf.data graph, which Python does not see into: each was measured alone, as a tf.function "
-    "over a sample of records (its second call), and counted for all of them. Reading was measured in the run."
+    "over a sample of records (the shortest of three calls after the first), and counted for all of them. Reading was "
+    "measured in the run."
 )
 
 
@@ -34,7 +35,7 @@ def view(found: Profile) -> RenderableType:
     for number, heading in enumerate(HEADINGS):
         table.add_column(heading, overflow="fold", justify="right" if number else "left", no_wrap=not number)
     for row in rows(found.figures):
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     parts: list[RenderableType] = [Text(lead(found)), Text(), table, Text()]
     parts += [Text(line) for line in lines(found.figures)]
     verdict = found.verdict
@@ -52,14 +53,14 @@ def lead(found: Profile) -> str:
     )
 
 
-def rows(figures: Figures) -> list[tuple[str, str, str, str, str]]:
+def rows(figures: Figures) -> list[tuple[str | float, ...]]:
     """The table's rows, in the order of the work."""
-    told = []
+    told: list[tuple[str | float, ...]] = []
     for one in figures.spent:
         share = one.seconds / max(figures.working_s, 1e-12)
         each = 1000 * one.seconds / max(figures.records, 1)
-        computed = "" if one.computed is None else f"{one.computed:.0%}"
-        told.append((one.title, f"{one.seconds:.3f}", f"{each:.4f}", f"{share:.1%}", computed))
+        computed = "" if one.computed is None else round(100 * one.computed)
+        told.append((one.title, round(one.seconds, 3), round(each, 4), round(100 * share, 1), computed))
     return told
 
 
@@ -98,19 +99,19 @@ def write(found: Profile, path: Path) -> None:
     said += [Words(line) for line in advice_lines(found)]
     table = PageTable(HEADINGS, rows(found.figures))
     sections = [Section("Bottleneck", said), Section("Time", [table, *map(Words, lines(found.figures))])]
-    picture = timeline(found.spans)
+    picture = timeline(found.spans, min(SHOWN_S, SHOWN_BATCHES * found.figures.wall_s / found.figures.batches))
     if picture is not None:
         sections.append(Section("Timeline", [picture]))
     write_page(path, f"Profile of {Path(found.config).name}", lead(found), sections)
 
 
-def timeline(spans: Sequence[Span]) -> Picture | None:
-    """The last second or so: a lane for each worker, coloured by what it does; None where nothing was seen."""
+def timeline(spans: Sequence[Span], seconds: float) -> Picture | None:
+    """The last `seconds`: a lane for each worker, coloured by what it does; None where nothing was seen."""
     spans = [span for span in spans if span.place is not GRAPH and span.end > span.start]
     if not spans:
         return None
     end = max(span.end for span in spans)
-    begin = max(end - SHOWN_S, min(span.start for span in spans))
+    begin = max(end - seconds, min(span.start for span in spans))
     shown = [span for span in spans if span.end > begin]
     lanes = sorted({span.lane for span in shown})
     colours = _colours([span.place for span in sorted(shown, key=lambda span: span.start)])

@@ -19,7 +19,7 @@ from pipelines.report._profile_view import view, write
 from pipelines.report.tables import show
 from pipelines.runtime._cached import CachedSource, prefixes, with_cache
 from pipelines.runtime._chain import is_machines_fault
-from pipelines.runtime._clock import IDLE, TURN, Span, size_of
+from pipelines.runtime._clock import FINISH, IDLE, KEPT, MOVE, READ, STACK, TURN, Span, size_of
 from pipelines.runtime._engine import Delivered
 from pipelines.runtime._lanes import cores
 
@@ -116,15 +116,17 @@ class _Run:
 def _figures(pipe: Pipeline, run: _Run) -> Figures:
     engine, times, recording = pipe.engine, run.times, run.recording
     seen = {place: seconds for place, seconds in times.workers.items() if place.kind != "wait"}
-    order = [place for chain in engine.chains.values() for place in chain.places]
+    steps = [place for chain in engine.chains.values() for place in chain.places]
+    order = {place: number for number, place in enumerate([READ, KEPT, *steps, STACK, MOVE, FINISH])}
     spent = [
         Spent(p.name, p.field, p.kind == "step", seconds, _ratio(recording.computed.get(p), recording.within.get(p)))
-        for p, seconds in sorted(seen.items(), key=lambda one: order.index(one[0]) if one[0] in order else -1)
+        for p, seconds in sorted(seen.items(), key=lambda one: order.get(one[0], len(steps)))
     ]
     if pipe.framework == "tensorflow":
         from pipelines.runtime._alone import alone
 
-        spent += [Spent(*name, True, each * run.records) for name, each in alone(pipe, SAMPLE).items()]
+        sample = pipe.grid.chunk(0, pipe.plan.streams, 0, min(SAMPLE, pipe.grid.records))
+        spent += [Spent(p.name, p.field, True, each * run.records) for p, each in alone(engine, sample).items()]
     on_torch = pipe.framework == "torch"
     threads: int = engine.threads  # type: ignore[attr-defined]  # both engines have it
     return Figures(
@@ -165,7 +167,9 @@ def _keepable(pipe: Pipeline) -> tuple[Keepable, ...]:
     with tempfile.TemporaryDirectory() as folder:
         config = replace(pipe.config, cache=CacheConfig(path=Path(folder), fields=names))
         cached = with_cache(config, pipe.plan, pipe.source)
-        for prefix in [] if cached is None else prefixes(config, pipe.plan):
+        if cached is None:
+            return ()
+        for prefix in prefixes(config, pipe.plan):
             values = [value for i in indices if (value := _kept(cached[1], i, prefix.name)) is not None]
             begun = time.perf_counter()
             for i in indices:

@@ -173,10 +173,15 @@ class Chain:
     def rows(self, values: Any) -> Any:
         """Many records' values at the seam, of their raw ones, in a TensorFlow graph: ragged where sizes differ."""
         carried = (values, None)
-        for many in self._many:
-            assert many is not None, "takes_columns was asked"
-            carried = many(carried)
+        for number in range(len(self._many)):
+            carried = self.many(number)(carried)
         return carried[0]
+
+    def many(self, number: int) -> Callable[[Any], Any]:
+        """The call of node `number` for many records at once, where `takes_columns` says that there is one."""
+        many = self._many[number]
+        assert many is not None, "takes_columns was asked"
+        return many
 
     def _begun(self, raw: Mapping[str, Any]) -> Carried | StepFailure | None:
         """What flows into the first node; None for an absent value."""

@@ -7,6 +7,7 @@ spans as well, with the processor's time, the levels of the queue and the bytes 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -217,8 +218,12 @@ def size_of(value: Any) -> int:
         return len(value.encode())
     if isinstance(value, (list, tuple)):
         return sum(map(size_of, value))
+    if isinstance(value, bytes):
+        return len(value)
     held = getattr(value, "nbytes", None)
-    return int(held) if held is not None else len(value) if isinstance(value, bytes) else 8 * (value is not None)
+    if held is None and hasattr(value, "shape"):  # a TensorFlow tensor
+        return math.prod(value.shape) * value.dtype.size or sum(map(len, value.numpy().ravel()))
+    return int(held) if held is not None else 8 * (value is not None)
 
 
 class Waits:
