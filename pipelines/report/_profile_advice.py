@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 WORTH = 1.03
 """Gains below this are not told: runs differ by as much."""
+LARGE = 0.2
+"""The share of the workers' time from which on it is worth the while to look at why a step waits."""
 ON_PROCESSOR = 0.7
 """A place whose threads have the processor less than this share of their time waits for something else."""
 
@@ -14,13 +16,15 @@ ON_PROCESSOR = 0.7
 class Spent:
     """Worker seconds at one place: a step of a field ("" on the batch), or a stage such as reading.
 
-    `computed` is the share of that time in which the thread had a processor, None where that was not measured.
+    `own` are the seconds that the same records take while no other worker disturbs, `computed` the share of those in
+    which the thread had a processor, None where that was not measured.
     """
 
     name: str
     field: str
     is_step: bool
     seconds: float
+    own: float
     computed: float | None = None
 
     @property
@@ -71,6 +75,15 @@ class Figures:
     @property
     def working_s(self) -> float:
         return sum(one.seconds for one in self.spent)
+
+    @property
+    def own_s(self) -> float:
+        return sum(one.own for one in self.spent)
+
+    @property
+    def held_up(self) -> float:
+        """The share of the workers' time at work in which they held each other up, or had no core."""
+        return max(0.0, 1 - self.own_s / max(self.working_s, 1e-9))
 
     @property
     def records_per_second(self) -> float:
@@ -125,8 +138,8 @@ def judge(figures: Figures) -> Verdict:
         return _of_consumer(figures)
     if not figures.spent:
         return Verdict("nothing", 0.0, "no work was seen in this time; measure longer", ())
-    first = max(figures.spent, key=lambda one: one.seconds)
-    share = first.seconds / figures.working_s
+    first = max(figures.spent, key=lambda one: one.own)
+    share = first.own / figures.own_s
     found = [*_storage(figures), *_cache(figures), *_threads(figures), *_processes(figures), *_waiting(figures)]
     advice = sorted((one for one in found if one.gain >= WORTH), key=lambda one: -one.gain)
     why = f"it takes {share:.0%} of the workers' time; without it, the rest would run {1 / max(1 - share, 1e-3):.2f}x"
@@ -151,7 +164,7 @@ def _of_consumer(figures: Figures) -> Verdict:
 
 def _gain(figures: Figures, saved: float) -> float:
     """How much faster the workers get through the same records when they are spared so many seconds."""
-    return figures.working_s / max(figures.working_s - saved, 1e-3 * figures.working_s)
+    return figures.own_s / max(figures.own_s - saved, 1e-3 * figures.own_s)
 
 
 def _storage(figures: Figures) -> list[Advice]:
@@ -159,8 +172,8 @@ def _storage(figures: Figures) -> list[Advice]:
     told = []
     for one in figures.spent:
         if one.name == "read" and not one.is_step and one.computed is not None and one.computed < ON_PROCESSOR:
-            waits = one.seconds * (1 - one.computed)
-            why = f"reading waits {waits / one.seconds:.0%} of its time, for storage or for the interpreter's lock"
+            waits = one.own * (1 - one.computed)
+            why = f"reading waits {1 - one.computed:.0%} of its time for storage"
             change = "put the records on a faster disk, or write them into large shards once (output:)"
             told.append(Advice(change, _gain(figures, waits), why))
     return told
@@ -171,14 +184,14 @@ def _cache(figures: Figures) -> list[Advice]:
     told = []
     for kept in figures.keepable:
         steps = [one for one in figures.spent if one.is_step and one.field == kept.field][: kept.steps]
-        spared, back = sum(one.seconds for one in steps), kept.read_back_s * figures.records
+        spared, back = sum(one.own for one in steps), kept.read_back_s * figures.records
         size = kept.bytes_each * figures.of_records / 1e9
         room = "" if size <= figures.most_gb else f", more than cache.most_gb = {figures.most_gb:g} lets it keep"
         if not steps or room:
             continue
         why = (
             f"from the second epoch on, {', '.join(one.name for one in steps)} need not run "
-            f"({spared / figures.working_s:.0%} of the workers' time); to read a value back takes "
+            f"({spared / figures.own_s:.0%} of the workers' time); to read a value back takes "
             f"{kept.read_back_s * 1000:.3f} ms, all of them {size:.2g} GB"
         )
         told.append(Advice(f"cache: {{fields: [{kept.field}]}}", _gain(figures, spared - back), why))
@@ -198,12 +211,11 @@ def _threads(figures: Figures) -> list[Advice]:
 
 def _processes(figures: Figures) -> list[Advice]:
     """Steps that hold the interpreter's lock: threads wait for each other, one core is busy."""
-    share = _computed(figures)
-    held_back = figures.at_once < figures.threads or (share is not None and share < ON_PROCESSOR)
+    held_back = figures.at_once < figures.threads or figures.held_up > 1 - ON_PROCESSOR
     one_core = 0.8 <= figures.busy_cores <= 1.3
     if figures.framework != "torch" or figures.threads < 2 or figures.cores < 2 or not (held_back and one_core):
         return []
-    gain = min(figures.threads, figures.cores) / figures.busy_cores
+    gain = min(figures.threads, figures.cores) / max(figures.busy_cores, 1.0)
     why = (
         f"{figures.threads} threads kept {figures.busy_cores:.1f} of {figures.cores} cores busy, as steps do that hold "
         "the lock of Python's interpreter, unless other programs take the cores"
@@ -213,14 +225,13 @@ def _processes(figures: Figures) -> list[Advice]:
 
 def _waiting(figures: Figures) -> list[Advice]:
     """Steps that wait for something that is not the processor, while cores are free: more of them can wait at once."""
-    waits = [
-        one for one in figures.spent if one.is_step and one.computed is not None and one.computed < 1 - ON_PROCESSOR
-    ]
-    if not waits or figures.busy_cores > 0.8:
+    known = [one for one in figures.spent if one.is_step and one.computed is not None]
+    waits = [one for one in known if one.computed < 1 - ON_PROCESSOR and one.own > LARGE * figures.own_s]
+    if not waits or figures.busy_cores > figures.cores - 0.5:
         return []
     spare = figures.cores / max(figures.busy_cores, 1e-9)
-    first = max(waits, key=lambda one: one.seconds)
-    wall = first.seconds / figures.working_s
+    first = max(waits, key=lambda one: one.own)
+    wall = first.own / figures.own_s
     gain = min(1 / (1 - wall / 2), spare)
     why = f"{first.title} computes {first.computed:.0%} of its time and waits the rest; waiting threads need no core"
     return [Advice(f"--threads {2 * figures.threads}", gain, why)]
@@ -228,6 +239,6 @@ def _waiting(figures: Figures) -> list[Advice]:
 
 def _computed(figures: Figures) -> float | None:
     """The share of the workers' time in steps in which they had a processor."""
-    known = [(one.seconds, one.computed) for one in figures.spent if one.is_step and one.computed is not None]
+    known = [(one.own, one.computed) for one in figures.spent if one.is_step and one.computed is not None]
     seconds = sum(spent for spent, _ in known)
     return sum(spent * computed for spent, computed in known) / seconds if seconds else None

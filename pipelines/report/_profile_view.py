@@ -57,8 +57,8 @@ def rows(figures: Figures) -> list[tuple[str | float, ...]]:
     """The table's rows, in the order of the work."""
     told: list[tuple[str | float, ...]] = []
     for one in figures.spent:
-        share = one.seconds / max(figures.working_s, 1e-12)
-        each = 1000 * one.seconds / max(figures.records, 1)
+        share = one.own / max(figures.own_s, 1e-12)
+        each = 1000 * one.own / max(figures.records, 1)
         computed = "" if one.computed is None else round(100 * one.computed)
         told.append((one.title, round(one.seconds, 3), round(each, 4), round(100 * share, 1), computed))
     return told
@@ -73,6 +73,10 @@ def lines(figures: Figures) -> list[str]:
             f"Threads: {figures.threads}, {figures.at_once} of them at once, on {figures.cores} cores; "
             f"working {figures.working_s / whole:.0%}, waiting for their turn {figures.turn_s / whole:.0%}, "
             f"idle {figures.idle_s / whole:.0%}; {figures.busy_cores:.1f} cores busy"
+        )
+        said.append(
+            f"Held up: {figures.held_up:.0%} of the time at work, by the interpreter's lock or for want of a core; "
+            "what a record takes, shares and processor's time are of one worker at work, undisturbed"
         )
     else:
         said.append(f"Threads: {figures.threads} of the graph on {figures.cores} cores; {figures.busy_cores:.1f} busy")
@@ -99,14 +103,18 @@ def write(found: Profile, path: Path) -> None:
     said += [Words(line) for line in advice_lines(found)]
     table = PageTable(HEADINGS, rows(found.figures))
     sections = [Section("Bottleneck", said), Section("Time", [table, *map(Words, lines(found.figures))])]
-    picture = timeline(found.spans, min(SHOWN_S, SHOWN_BATCHES * found.figures.wall_s / found.figures.batches))
+    seconds = min(SHOWN_S, SHOWN_BATCHES * found.figures.wall_s / found.figures.batches)
+    picture = timeline(found.spans, seconds, [one.title for one in found.figures.spent])
     if picture is not None:
         sections.append(Section("Timeline", [picture]))
     write_page(path, f"Profile of {Path(found.config).name}", lead(found), sections)
 
 
-def timeline(spans: Sequence[Span], seconds: float) -> Picture | None:
-    """The last `seconds`: a lane for each worker, coloured by what it does; None where nothing was seen."""
+def timeline(spans: Sequence[Span], seconds: float, order: Sequence[str]) -> Picture | None:
+    """The last `seconds`: a lane for each worker, coloured by what it does; None where nothing was seen.
+
+    `order` are the titles of the places, as the work goes.
+    """
     spans = [span for span in spans if span.place is not GRAPH and span.end > span.start]
     if not spans:
         return None
@@ -114,7 +122,9 @@ def timeline(spans: Sequence[Span], seconds: float) -> Picture | None:
     begin = max(end - seconds, min(span.start for span in spans))
     shown = [span for span in spans if span.end > begin]
     lanes = sorted({span.lane for span in shown})
-    colours = _colours([span.place for span in sorted(shown, key=lambda span: span.start)])
+    rank = {title: number for number, title in enumerate(order)}
+    places = {span.place for span in shown}
+    colours = _colours(sorted(places, key=lambda place: (rank.get(_title(place), len(rank)), place.name)))
     figure = new_figure(11, 1.3 + 0.45 * len(lanes))
     axes = figure.add_subplot()
     for place, colour in colours.items():

@@ -21,11 +21,13 @@ from pipelines.runtime._cached import CachedSource, prefixes, with_cache
 from pipelines.runtime._chain import is_machines_fault
 from pipelines.runtime._clock import FINISH, IDLE, KEPT, MOVE, READ, STACK, TURN, Span, size_of
 from pipelines.runtime._engine import Delivered
-from pipelines.runtime._lanes import cores
+from pipelines.runtime._lanes import Lanes, cores
 
 SECONDS = 10.0
 WARM_UP_S = 2.0
 """At most so long the first batches are made unmeasured; fewer where the measured time itself is short."""
+ALONE = 0.25
+"""The part of the time in which one worker works at once: what a step takes when no other thread disturbs it."""
 SAMPLE = 16
 """Records whose values are kept and read back, or sent through each TensorFlow step alone."""
 
@@ -62,6 +64,10 @@ def profile(
 ) -> Profile:
     """Run a pipeline for about so many seconds, over as many epochs as it takes, and say where the time went.
 
+    For the last quarter of the time one worker of the torch engine works at once. Where threads fight for the
+    interpreter's lock, a step that gives it up gets it back late and seems to take long: which step costs the most
+    shows only undisturbed. The rates, the use of threads and the queue are those of the time before.
+
     `consume` is called with each batch in the place of a training step. The first batches, in which libraries load and
     graphs are traced, are not measured. Epochs go on from where the pipeline stands.
     """
@@ -78,15 +84,28 @@ class _Run:
         self.pipe, self.consume = pipe, consume
         self.records = self.batches = self.bytes = 0
         clock = pipe.engine.clock
+        lanes: Lanes | None = getattr(pipe.engine, "lanes", None)
         batches = self._epochs()
         try:
             self._take(batches, min(WARM_UP_S, seconds / 4))
+            self.at_once = pipe.engine.threads if lanes is None else lanes.limit  # type: ignore[attr-defined]
             self.records = self.batches = self.bytes = 0
             with clock.record() as self.recording:
                 earlier, begun, computed = clock.times(), time.perf_counter(), time.process_time()
-                self._take(batches, seconds)
+                self._take(batches, seconds if lanes is None else (1 - ALONE) * seconds)
                 self.times = clock.times().since(earlier)
                 self.wall, self.processor = time.perf_counter() - begun, time.process_time() - computed
+            self.counts = self.records, self.batches, self.bytes
+            self.alone = self.recording, self.times, self.records
+            if lanes is not None:
+                with lanes.one_at_a_time():
+                    for _ in range(self.at_once):
+                        self._take(batches, 0.0)  # begun before
+                    self.records = 0
+                    with clock.record() as recording:
+                        earlier = clock.times()
+                        self._take(batches, ALONE * seconds)
+                        self.alone = recording, clock.times().since(earlier), self.records
         finally:
             batches.close()
 
@@ -118,29 +137,34 @@ def _figures(pipe: Pipeline, run: _Run) -> Figures:
     seen = {place: seconds for place, seconds in times.workers.items() if place.kind != "wait"}
     steps = [place for chain in engine.chains.values() for place in chain.places]
     order = {place: number for number, place in enumerate([READ, KEPT, *steps, STACK, MOVE, FINISH])}
-    spent = [
-        Spent(p.name, p.field, p.kind == "step", seconds, _ratio(recording.computed.get(p), recording.within.get(p)))
-        for p, seconds in sorted(seen.items(), key=lambda one: order.get(one[0], len(steps)))
-    ]
+    records, batches, size = run.counts
+    quiet, undisturbed, of = run.alone
+    spent = []
+    for place, seconds in sorted(seen.items(), key=lambda one: order.get(one[0], len(steps))):
+        alone_s = undisturbed.workers.get(place)
+        own = seconds if alone_s is None else alone_s * records / of
+        share = _ratio(quiet.computed.get(place), quiet.within.get(place))
+        spent.append(Spent(place.name, place.field, place.kind == "step", seconds, own, share))
     if pipe.framework == "tensorflow":
         from pipelines.runtime._alone import alone
 
         sample = pipe.grid.chunk(0, pipe.plan.streams, 0, min(SAMPLE, pipe.grid.records))
-        spent += [Spent(p.name, p.field, True, each * run.records) for p, each in alone(engine, sample).items()]
+        for place, each in alone(engine, sample).items():
+            spent.append(Spent(place.name, place.field, True, each * records, each * records))
     on_torch = pipe.framework == "torch"
     threads: int = engine.threads  # type: ignore[attr-defined]  # both engines have it
     return Figures(
         framework=pipe.framework,
         threads=threads,
-        at_once=engine.lanes.limit if on_torch else threads,  # type: ignore[attr-defined]
+        at_once=run.at_once,
         cores=cores(),
         wall_s=run.wall,
         processor_s=run.processor,
-        records=run.records,
+        records=records,
         of_records=len(pipe.source),
-        batches=run.batches,
+        batches=batches,
         bytes_read=recording.bytes_read,
-        bytes_delivered=run.bytes,
+        bytes_delivered=size,
         spent=tuple(spent),
         turn_s=times.workers.get(TURN, 0.0) if on_torch else None,
         idle_s=times.workers.get(IDLE, 0.0) if on_torch else None,

@@ -182,6 +182,8 @@ class Clock:
         """The worker threads have ended: keep their sums alone."""
         with self._changed:
             for lane in self._lanes:
+                if self.recording is not None:
+                    self.recording.spent(Span(lane.number, *lane.state, time.perf_counter()), None)
                 for place, seconds in lane.until_now().items():
                     self._past[place] = self._past.get(place, 0.0) + seconds
                 lane.number = -1
