@@ -225,8 +225,8 @@ def _processes(figures: Figures) -> list[Advice]:
 
 def _waiting(figures: Figures) -> list[Advice]:
     """Steps that wait for something that is not the processor, while cores are free: more of them can wait at once."""
-    known = [one for one in figures.spent if one.is_step and one.computed is not None]
-    waits = [one for one in known if one.computed < 1 - ON_PROCESSOR and one.own > LARGE * figures.own_s]
+    large = [one for one in figures.spent if one.is_step and one.own > LARGE * figures.own_s]
+    waits = [one for one in large if one.computed is not None and one.computed < 1 - ON_PROCESSOR]
     if not waits or figures.busy_cores > figures.cores - 0.5:
         return []
     spare = figures.cores / max(figures.busy_cores, 1e-9)

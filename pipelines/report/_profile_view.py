@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from pipelines.runtime._clock import GRAPH, Place, Span
 if TYPE_CHECKING:
     from pipelines.report.profile import Profile
 
+GREYS, PALE = ("#6d7888", "#4a5666", "#9aa5b4", "#c3cad4"), ("#edf0f4", "#f6d9d5")
 SHOWN_S, SHOWN_BATCHES = 2.0, 12
 """Seconds of the timeline in the picture, at most, and about how many batches are told apart in it."""
 HEADINGS = ("step or stage", "seconds", "ms a record", "share, %", "on the processor, %")
@@ -148,15 +150,5 @@ def _colours(places: Sequence[Place]) -> dict[Place, object]:
     from matplotlib import colormaps
 
     palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    steps = list(dict.fromkeys(place for place in places if place.kind == "step"))
-    found: dict[Place, object] = {place: palette[number % len(palette)] for number, place in enumerate(steps)}
-    stages = list(dict.fromkeys(place for place in places if place.kind != "step"))
-    greys = ("#c3cad4", "#9aa5b4", "#6d7888", "#4a5666")
-    count = 0
-    for place in stages:
-        if place.kind == "wait":
-            found[place] = "#edf0f4" if place.name == "idle" else "#f6d9d5"
-        else:
-            found[place] = greys[count % len(greys)]
-            count += 1
-    return found
+    kinds = {"step": cycle(palette), "stage": cycle(GREYS), "wait": cycle(PALE)}
+    return {place: next(kinds[place.kind]) for place in places}
