@@ -306,6 +306,7 @@ def profile(
     pipe = load(
         config, framework=framework, device=device, threads=threads, overrides=overrides, rank=0, world=1, limit=limit
     )
+    typer.echo(f"measuring for {seconds:g} s", err=True)
     try:
         found = measure(pipe, seconds, hold)
     except KeyboardInterrupt:

@@ -17,7 +17,8 @@ class Spent:
     """Worker seconds at one place: a step of a field ("" on the batch), or a stage such as reading.
 
     `own` are the seconds that the same records take while no other worker disturbs, `computed` the share of those in
-    which the thread had a processor, None where that was not measured.
+    which the thread had a processor, None where that was not measured. A step that fills the cache runs `once` for each
+    record, and not in later epochs.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Spent:
     seconds: float
     own: float
     computed: float | None = None
+    once: bool = False
 
     @property
     def title(self) -> str:
@@ -140,7 +142,14 @@ def judge(figures: Figures) -> Verdict:
         return Verdict("nothing", 0.0, "no work was seen in this time; measure longer", ())
     first = max(figures.spent, key=lambda one: one.own)
     share = first.own / figures.own_s
-    found = [*_storage(figures), *_cache(figures), *_threads(figures), *_processes(figures), *_waiting(figures)]
+    found = [
+        *_storage(figures),
+        *_cache(figures),
+        *_filling(figures),
+        *_threads(figures),
+        *_processes(figures),
+        *_waiting(figures),
+    ]
     advice = sorted((one for one in found if one.gain >= WORTH), key=lambda one: -one.gain)
     why = f"it takes {share:.0%} of the workers' time; without it, the rest would run {1 / max(1 - share, 1e-3):.2f}x"
     why += " as fast"
@@ -173,7 +182,7 @@ def _storage(figures: Figures) -> list[Advice]:
     for one in figures.spent:
         if one.name == "read" and not one.is_step and one.computed is not None and one.computed < ON_PROCESSOR:
             waits = one.own * (1 - one.computed)
-            why = f"reading waits {1 - one.computed:.0%} of its time for storage"
+            why = f"reading has a processor {one.computed:.0%} of its time; else it waits, for storage or a core"
             change = "put the records on a faster disk, or write them into large shards once (output:)"
             told.append(Advice(change, _gain(figures, waits), why))
     return told
@@ -196,6 +205,15 @@ def _cache(figures: Figures) -> list[Advice]:
         )
         told.append(Advice(f"cache: {{fields: [{kept.field}]}}", _gain(figures, spared - back), why))
     return told
+
+
+def _filling(figures: Figures) -> list[Advice]:
+    """Steps that ran only since the cache did not hold their values yet."""
+    once = [one for one in figures.spent if one.once]
+    if not once:
+        return []
+    why = f"the cache was being filled; once it holds all records, {', '.join(one.title for one in once)} need not run"
+    return [Advice("nothing: wait for the second epoch", _gain(figures, sum(one.own for one in once)), why)]
 
 
 def _threads(figures: Figures) -> list[Advice]:

@@ -19,7 +19,7 @@ from pipelines.report._profile_view import view, write
 from pipelines.report.tables import show
 from pipelines.runtime._cached import CachedSource, prefixes, with_cache
 from pipelines.runtime._chain import is_machines_fault
-from pipelines.runtime._clock import FINISH, IDLE, KEPT, MOVE, READ, STACK, TURN, Span, size_of
+from pipelines.runtime._clock import FINISH, IDLE, KEPT, MOVE, READ, STACK, TURN, Place, Span, size_of
 from pipelines.runtime._engine import Delivered
 from pipelines.runtime._lanes import Lanes, cores
 
@@ -136,15 +136,24 @@ def _figures(pipe: Pipeline, run: _Run) -> Figures:
     engine, times, recording = pipe.engine, run.times, run.recording
     seen = {place: seconds for place, seconds in times.workers.items() if place.kind != "wait"}
     steps = [place for chain in engine.chains.values() for place in chain.places]
-    order = {place: number for number, place in enumerate([READ, KEPT, *steps, STACK, MOVE, FINISH])}
+    order = [READ, KEPT, *steps, STACK, MOVE, FINISH]
+
+    def once(place: Place) -> bool:
+        """Whether it is a step that fills the cache: of a field, but not among those that the engine runs."""
+        return bool(place.field) and place not in order
+
+    def rank(place: Place) -> float:
+        return order.index(place) if place in order else 1.5 if place.field else len(order) - 1.5
+
     records, batches, size = run.counts
     quiet, undisturbed, of = run.alone
     spent = []
-    for place, seconds in sorted(seen.items(), key=lambda one: order.get(one[0], len(steps))):
+    for place, seconds in sorted(seen.items(), key=lambda one: rank(one[0])):
         alone_s = undisturbed.workers.get(place)
         own = seconds if alone_s is None else alone_s * records / of
         share = _ratio(quiet.computed.get(place), quiet.within.get(place))
-        spent.append(Spent(place.name, place.field, place.kind == "step", seconds, own, share))
+        is_step = place.kind == "step"
+        spent.append(Spent(place.name, place.field, is_step, seconds, own, share, once(place)))
     if pipe.framework == "tensorflow":
         from pipelines.runtime._alone import alone
 

@@ -222,6 +222,11 @@ def test_a_cache_gains_what_it_spares_less_what_reading_back_takes() -> None:
     assert changes(replace(STEADY, keepable=(kept,), of_records=100_000)) == {}  # 100 GB, for which there is no room
 
 
+def test_a_cache_that_is_being_filled_is_told_of() -> None:
+    filling = tuple(replace(one, once=one.name != "flip") for one in STEADY.spent)
+    assert changes(replace(STEADY, spent=filling)) == {"nothing: wait for the second epoch": pytest.approx(10.0)}
+
+
 def test_reading_that_waits_is_the_storages_fault() -> None:
     read = Spent("read", "", False, 20.0, 20.0, 0.25)
     figures = replace(STEADY, spent=(read, *STEADY.spent), processor_s=15.0)
