@@ -142,14 +142,8 @@ def judge(figures: Figures) -> Verdict:
         return Verdict("nothing", 0.0, "no work was seen in this time; measure longer", ())
     first = max(figures.spent, key=lambda one: one.own)
     share = first.own / figures.own_s
-    found = [
-        *_storage(figures),
-        *_cache(figures),
-        *_filling(figures),
-        *_threads(figures),
-        *_processes(figures),
-        *_waiting(figures),
-    ]
+    rules = (_storage, _cache, _filling, _threads, _processes, _waiting)
+    found = [one for rule in rules for one in rule(figures)]
     advice = sorted((one for one in found if one.gain >= WORTH), key=lambda one: -one.gain)
     why = f"it takes {share:.0%} of the workers' time; without it, the rest would run {1 / max(1 - share, 1e-3):.2f}x"
     why += " as fast"
