@@ -117,6 +117,7 @@ def timeline(spans: Sequence[Span], seconds: float, order: Sequence[str]) -> Pic
 
     `order` are the titles of the places, as the work goes.
     """
+    unseen = any(span.place is GRAPH for span in spans)
     spans = [span for span in spans if span.place is not GRAPH and span.end > span.start]
     if not spans:
         return None
@@ -138,7 +139,9 @@ def timeline(spans: Sequence[Span], seconds: float, order: Sequence[str]) -> Pic
     axes.set_yticks(range(len(lanes)), [f"worker {row + 1}" for row in range(len(lanes))])
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     alt = f"What {len(lanes)} workers did in {end - begin:.2f} seconds, coloured by step"
-    return Picture(figure_png(figure), alt, f"The last {end - begin:.2f} s that were measured, a lane for each worker.")
+    caption = f"The last {end - begin:.2f} s that were measured, a lane for each worker."
+    caption += " White: inside the TensorFlow graph, or idle." if unseen else ""
+    return Picture(figure_png(figure), alt, caption)
 
 
 def _title(place: Place) -> str:
