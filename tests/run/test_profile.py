@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from run.fakes import epoch_of, fake
 from typer.testing import CliRunner
 
@@ -135,6 +137,15 @@ def test_the_progress_line_tells_what_a_run_waits_on(
         time.sleep(0.06)
         watch(1)
     assert "waits" not in capsys.readouterr().err
+
+
+def test_a_bar_tells_it_while_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=160)
+    monkeypatch.setattr(progress_module, "Console", lambda stderr: terminal)
+    with progress("a run", 120, lambda: "image.decode"):
+        pass
+    assert "waits on: image.decode" in screen.getvalue()
 
 
 def test_what_a_run_waits_on() -> None:
