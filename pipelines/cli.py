@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,7 @@ def run(
     from pipelines.pipeline import describe, load
     from pipelines.report.progress import progress
     from pipelines.run import run as run_pipeline
+    from pipelines.runtime._clock import Waits
     from pipelines.sinks._quarantine import quarantined
 
     if resume and overwrite:
@@ -115,7 +117,8 @@ def run(
     if only_quarantined is not None and folder is not None and folder.resolve() == only_quarantined.resolve():
         raise UserError(f"{folder} holds the run whose failed records are wanted; give another folder as --output")
     mode: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
-    with progress(f"{config.stem} on {pipe.framework}", pipe.grid.records * epochs) as watch:
+    waits = Waits(pipe.engine.clock, "writing the shards" if folder else "the consumer")
+    with progress(f"{config.stem} on {pipe.framework}", pipe.grid.records * epochs, waits) as watch:
         try:
             summary = run_pipeline(pipe, epochs=epochs, output=output, mode=mode, watch=watch)
         except KeyboardInterrupt:
@@ -270,6 +273,53 @@ def compare(
     else:
         found.show()
     found.require_parity()
+
+
+@app.command()
+def profile(
+    config: ConfigArgument,
+    framework: FrameworkOption = None,
+    device: DeviceOption = "auto",
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 10.0,
+    consumer_ms: Annotated[
+        float, typer.Option(min=0.0, help="Milliseconds that each batch is held, as a training step holds it.")
+    ] = 0.0,
+    limit: LimitOption = None,
+    threads: ThreadsOption = None,
+    sets: SetOption = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="Write a page with the picture of the timeline.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Where the time goes: per step and stage, threads, queue, bytes; the bottleneck, and what to change about it.
+
+    Runs the config for some seconds, over several epochs where they are short. It writes no shards.
+    """
+    from pipelines.pipeline import load
+    from pipelines.report.profile import profile as measure
+
+    def hold(batch: dict[str, Any]) -> None:
+        time.sleep(consumer_ms / 1000)
+
+    overrides = tuple(sets or ())
+    pipe = load(
+        config, framework=framework, device=device, threads=threads, overrides=overrides, rank=0, world=1, limit=limit
+    )
+    typer.echo(f"measuring for {seconds:g} s", err=True)
+    try:
+        found = measure(pipe, seconds, hold)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing is left behind", err=True)
+        raise typer.Exit(130) from None
+    if output is not None:
+        found.write(output)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict()))
+        return
+    found.show()
+    if output is not None:
+        typer.echo(f"wrote {output}")
 
 
 @app.command()

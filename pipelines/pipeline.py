@@ -121,6 +121,7 @@ class Pipeline:
             bounded.engine = self.engine
         if self._cached is not None:
             self.engine.go_through(self.plan)
+            self._cached[1].clock = self.engine.clock
 
     @property
     def framework(self) -> str:
@@ -141,7 +142,7 @@ class Pipeline:
         `part` of `parts` takes every parts-th batch, as worker processes do.
         """
         chunks = islice(self._begin(), part, None, parts)
-        for delivered in self.engine.run(chunks):
+        for delivered in self.engine.clock.watched(self.engine.run(chunks)):
             self._account(delivered)
             yield delivered
         if parts == 1:

@@ -8,17 +8,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 5.0
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows how many of `total` records are done; the function given adds to them."""
+def progress(title: str, total: int, waits: Callable[[], str] | None = None) -> Iterator[Callable[[int], None]]:
+    """Shows how many of `total` records are done; the function given adds to them.
+
+    `waits` tells what the work waits on just now, "" where that is not known.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain(title, total)
+        yield _plain(title, total, waits)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -27,6 +40,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        *([] if waits is None else [_WaitsColumn(waits)]),
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, rate="")
@@ -40,7 +54,21 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield add
 
 
-def _plain(title: str, total: int) -> Callable[[int], None]:
+class _WaitsColumn(ProgressColumn):
+    """What the work waits on; asked by the bar itself, so that it is told also while nothing comes."""
+
+    max_refresh = 1.0
+
+    def __init__(self, waits: Callable[[], str]) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def render(self, task: Task) -> Text:
+        place = self._waits()
+        return Text(f"waits on: {place}" if place else "")
+
+
+def _plain(title: str, total: int, waits: Callable[[], str] | None) -> Callable[[int], None]:
     begin = said = time.monotonic()
     done = 0
 
@@ -52,6 +80,8 @@ def _plain(title: str, total: int) -> Callable[[int], None]:
             said = now
             rate = done / (now - begin)
             left = (total - done) / rate
-            sys.stderr.write(f"{title}: {done} of {total} records, {rate:,.0f} records/s, {left:,.0f} s left\n")
+            told = f"{title}: {done} of {total} records, {rate:,.0f} records/s, {left:,.0f} s left"
+            place = waits() if waits else ""
+            sys.stderr.write(f"{told}, waits on: {place}\n" if place else f"{told}\n")
 
     return add

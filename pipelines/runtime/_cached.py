@@ -14,6 +14,7 @@ from pipelines.config import Config, meaning
 from pipelines.native import library_versions, to_numpy
 from pipelines.plan import FieldPlan, Plan, seam_of
 from pipelines.runtime._chain import Chain
+from pipelines.runtime._clock import KEPT, READ, Clock
 from pipelines.sources._base import Source
 from pipelines.sources._kept import cache_folder
 from pipelines.spec import PER_RECORD, Spec
@@ -97,6 +98,7 @@ class CachedSource(Source):
 
     def __init__(self, source: Source, chains: Mapping[str, tuple[Chain, int]], caches: Mapping[str, Cache]) -> None:
         self._source, self._chains, self._caches = source, chains, caches
+        self.clock = Clock()
         self.values = {**source.values, **{n: c.field.spec_before(stop)[0] for n, (c, stop) in chains.items()}}
 
     def __len__(self) -> int:
@@ -109,18 +111,31 @@ class CachedSource(Source):
         return self._source.fingerprint()
 
     def read(self, index: int, names: Collection[str]) -> dict[str, Any]:
+        self.clock.within(KEPT)
         held: dict[str, Any] = {name: self._caches[name].get(index) for name in names if name in self._caches}
         missing = [name for name, value in held.items() if value is None]
         needed = {name for name in names if name not in held}
         needed.update(source for name in missing for source in self._chains[name][0].field.sources)
+        self.clock.within(READ)
         raw = self._source.read(index, needed) if needed else {}
         for name in missing:
-            chain, stop = self._chains[name]
-            value = chain.value(raw, _no_chance, stop)
+            value = self._made(*self._chains[name], raw)
+            self.clock.within(KEPT)
             if value is not None:
                 held[name] = to_numpy(value, self.values[name])
                 self._caches[name].put(index, held[name])
+        self.clock.within(READ)
         return {name: held[name] if name in held else raw[name] for name in names}
+
+    def _made(self, chain: Chain, stop: int, raw: Mapping[str, Any]) -> Any:
+        """What the first `stop` nodes make of a record; None where it is absent."""
+        if chain.is_absent(raw):
+            return None
+        carried: Any = ()
+        for number, carried in enumerate(chain.walk(raw, _no_chance, stop)):  # noqa: B007  # the last one is wanted
+            if number < stop:
+                self.clock.within(chain.places[number])
+        return carried[0][0]
 
     def share(self) -> None:
         """Show other processes what was kept, and take up what they have kept."""

@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.errors import MissingLibrary, PipelineError
 from pipelines.native import to_native
 from pipelines.plan import FieldPlan, Node, Plan
+from pipelines.runtime._clock import Clock, Place
 from pipelines.sources._base import Source
 from pipelines.spec import PER_RECORD, Spec
 from pipelines.step import Kernel, Step
@@ -73,6 +74,8 @@ class Chain:
     def __init__(self, field: FieldPlan, framework: str) -> None:
         self.field = field
         self.framework = framework
+        self.clock: Clock | None = None
+        self.places = [Place(node.name, "step", field.name) for node in field.nodes]
         try:
             bound = [_bind(node, framework) for node in field.nodes]
             self._calls = [call for call, _ in bound]
@@ -91,6 +94,8 @@ class Chain:
     def run(self, carried: Carried, draws: Callable[[str], Any], start: int, stop: int, sizes: Sizes) -> Carried:
         """Through the nodes [start, stop); `draws` gives a stream's variates, `sizes` is read and written."""
         for number in range(start, stop):
+            if self.clock is not None:
+                self.clock.at(self.places[number])
             carried = self._pass(number, carried, draws, sizes)
         return carried
 
@@ -133,6 +138,8 @@ class Chain:
         """Many records' values at the seam, None where absent, and a StepFailure in the place of one that failed."""
         held: list[Any] = [self._begun(raw) for raw in raws]
         for number, node in enumerate(self.field.nodes[: self.field.seam]):
+            if self.clock is not None:
+                self.clock.at(self.places[number])
             live = [i for i, carried in enumerate(held) if isinstance(carried, tuple)]
             passed = number != self.field.measured  # there, _pass takes the picture's size
             many, plain = (self._many[number], self._plain[number]) if passed else (None, None)
@@ -166,10 +173,15 @@ class Chain:
     def rows(self, values: Any) -> Any:
         """Many records' values at the seam, of their raw ones, in a TensorFlow graph: ragged where sizes differ."""
         carried = (values, None)
-        for many in self._many:
-            assert many is not None, "takes_columns was asked"
-            carried = many(carried)
+        for number in range(len(self._many)):
+            carried = self.many(number)(carried)
         return carried[0]
+
+    def many(self, number: int) -> Callable[[Any], Any]:
+        """The call of node `number` for many records at once, where `takes_columns` says that there is one."""
+        many = self._many[number]
+        assert many is not None, "takes_columns was asked"
+        return many
 
     def _begun(self, raw: Mapping[str, Any]) -> Carried | StepFailure | None:
         """What flows into the first node; None for an absent value."""

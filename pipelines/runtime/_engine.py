@@ -14,6 +14,7 @@ from pipelines.grid import Chunk, Failure
 from pipelines.native import to_numpy
 from pipelines.plan import FieldPlan, Plan
 from pipelines.runtime._chain import Sizes, StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
+from pipelines.runtime._clock import Clock
 from pipelines.runtime._memory import keep_freed_memory
 from pipelines.sources._base import Source
 from pipelines.spec import TEXT, Spec
@@ -48,6 +49,7 @@ class Engine(ABC):
         self.plan = plan
         self.source = source
         self.fills = fills
+        self.clock = Clock()
         self.chains = bind_plan(plan, self.framework)
         self._whole = (plan, self.chains)
         self.batch_kernels = [(node, node.step.bind(self.framework, *node.takes)) for node in plan.batch_nodes]

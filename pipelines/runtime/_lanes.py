@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 WINDOW_S = 0.2
@@ -92,6 +94,18 @@ class Lanes:
             self._measured(self._records, seconds)
         else:
             self._consider()
+
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """One worker works at once while it is open, and nothing is tried: what each step takes undisturbed."""
+        limit, fixed = self.limit, self._fixed
+        self._fixed = True
+        self._allow(1)
+        try:
+            yield
+        finally:
+            self._fixed = fixed
+            self._allow(limit)
 
     def _consider(self) -> None:
         """Begin a trial, where there may be something to gain."""

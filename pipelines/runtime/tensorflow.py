@@ -23,6 +23,7 @@ from pipelines.grid import Chunk, Failure
 from pipelines.guard import after
 from pipelines.plan import Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw
+from pipelines.runtime._clock import GRAPH, READ
 from pipelines.runtime._ending import calls
 from pipelines.runtime._engine import Delivered, Engine
 from pipelines.runtime._gpu import share_gpus
@@ -280,15 +281,19 @@ class TensorflowEngine(Engine):
 
         The reason why one cannot comes from the replay.
         """
+        self.clock.at(READ)
         places: list[int] = []
         packed: list[dict[str, Any]] = []
         for place, index in enumerate(indices):
             with suppress(StepFailure):
-                packed.append(pack(read_raw(self.source, int(index), self.plan.values), self.plan.values))
+                raw = read_raw(self.source, int(index), self.plan.values)
+                self.clock.has_read(raw)
+                packed.append(pack(raw, self.plan.values))
                 places.append(place)
         keys = np.array([self.source.key(int(indices[place])).encode() for place in places], dtype=object)
         kinds = signature(self.plan.values).items()
         columns = [np.array([cells[name] for cells in packed], dtype=kind.as_numpy_dtype) for name, kind in kinds]
+        self.clock.at(GRAPH)
         return [np.array(places, np.int64), keys, *columns]
 
     def _host(

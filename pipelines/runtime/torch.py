@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipelines.errors import UserError
 from pipelines.grid import Chunk, Failure
 from pipelines.plan import FieldPlan, Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw, reason_of
+from pipelines.runtime._clock import FINISH, IDLE, MOVE, READ, STACK, TURN, Clock, Place
 from pipelines.runtime._engine import Batch, Delivered, Engine
 from pipelines.runtime._lanes import Lanes, cores
 from pipelines.sources._base import Source
@@ -50,6 +51,15 @@ class TorchEngine(Engine):
         self.threads = threads or cores()
         self.lanes = Lanes(self.threads, fixed=threads is not None)
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.clock.settle = self._settle()
+        for chain in self.chains.values():
+            chain.clock = self.clock
+        self._batch_places = [Place(node.name, "step") for node in plan.batch_nodes]
+
+    def _settle(self) -> Callable[[], None] | None:
+        if self._stream is not None:
+            return self._stream.synchronize
+        return torch.mps.synchronize if self.device.type == "mps" else None
 
     def to_draw(self, variates: npt.NDArray[np.float64]) -> torch.Tensor:
         return torch.from_numpy(variates)
@@ -58,20 +68,25 @@ class TorchEngine(Engine):
         return value.to(getattr(torch, dtype))
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:
-        pool = _Workers(self.threads)
+        pool = _Workers(self.threads, self.clock)
         waiting: deque[Future[tuple[Delivered, Any]]] = deque()
         self.lanes.start()
         try:
             for chunk in chunks:
                 waiting.append(pool.submit(self.make, chunk))
                 if len(waiting) >= self.threads + AHEAD:
-                    yield self._hand_over(waiting.popleft())
+                    yield self._hand_over(waiting)
             while waiting:
-                yield self._hand_over(waiting.popleft())
+                yield self._hand_over(waiting)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _hand_over(self, future: Future[tuple[Delivered, Any]]) -> Delivered:
+    def _hand_over(self, waiting: deque[Future[tuple[Delivered, Any]]]) -> Delivered:
+        recording = self.clock.recording
+        if recording is not None:
+            recording.ready.append(sum(future.done() for future in waiting))
+            recording.room = self.threads + AHEAD
+        future = waiting.popleft()
         ready = future.done()
         delivered, done = future.result()
         self.lanes.delivered(len(delivered.positions), waited=not ready)
@@ -85,7 +100,9 @@ class TorchEngine(Engine):
 
     def make(self, chunk: Chunk) -> tuple[Delivered, Any]:
         """One batch, and the CUDA event after which it is there; runs in a worker thread or process."""
+        self.clock.at(TURN)
         with self.lanes, torch.no_grad(), torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            self.clock.at(READ)
             failures: list[Failure] = []
             rows = self._host(chunk, failures)
             try:
@@ -98,6 +115,7 @@ class TorchEngine(Engine):
             positions = chunk.positions[[row for row, _ in rows]]
             failures.sort(key=lambda failure: failure.position)
             done = self._stream.record_event() if self._stream else None
+            self.clock.at(IDLE)
         return Delivered(chunk, batch, positions, tuple(failures)), done
 
     def _host(self, chunk: Chunk, failures: list[Failure]) -> list[Row]:
@@ -106,6 +124,7 @@ class TorchEngine(Engine):
         for row, index in enumerate(chunk.indices):
             try:
                 raws[row] = read_raw(self.source, int(index), self.plan.values)
+                self.clock.has_read(raws[row])
             except StepFailure as error:
                 failures.append(self.failure(chunk, row, error))
         draws = {row: self.row_draws(chunk, row) for row in raws}
@@ -152,12 +171,14 @@ class TorchEngine(Engine):
         for field in self.plan.fields:
             values = {place: row_values[field.name] for place, (_, row_values) in enumerate(rows)}
             batch.update(self._rest(self.chains[field.name], values, chunk, numbers, filler))
-        for node, kernel in self.batch_kernels:
+        for (node, kernel), place in zip(self.batch_kernels, self._batch_places, strict=True):
+            self.clock.at(place)
             names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
             draw = [] if node.stream is None else [torch.from_numpy(chunk.batch_draws[node.stream])]
             for name, made in kernel(*(batch[name][: len(rows)] for name in names), *draw).items():
                 missing = len(rows) + filler - len(made) if self.fills else 0
                 batch[name] = torch.cat([made, made.new_zeros(missing, *made.shape[1:])]) if missing else made
+        self.clock.at(FINISH)
         if self.fills:
             batch["_valid"] = torch.arange(len(rows) + filler) < len(rows)
         batch = self._finished(batch)
@@ -168,6 +189,7 @@ class TorchEngine(Engine):
         self, chain: Chain, values: Mapping[int, Any], chunk: Chunk, numbers: Sequence[int], filler: int = 0
     ) -> Batch:
         """Stack one field's values and run its remaining nodes on the batch."""
+        self.clock.at(STACK)
         field = chain.field
         count = len(values) + filler
         present = [place for place, value in values.items() if value is not None]
@@ -176,6 +198,8 @@ class TorchEngine(Engine):
             out = {field.name: [values[i] if values.get(i) is not None else empty for i in range(count)]}
             return out | _extras(field, values, count, present)
         held = _stack(field, values, count)
+        if self.device.type != "cpu":
+            self.clock.at(MOVE)
         if self._stream is not None:
             held = held.pin_memory()
         held = held.to(self.device, non_blocking=True)
@@ -186,6 +210,7 @@ class TorchEngine(Engine):
         }
         if field.seam < len(field.nodes):
             held = self._on_batch(chain, held, draws)
+            self.clock.at(STACK)
         if len(present) < count:
             keep = torch.zeros(count, dtype=torch.bool)
             keep[present] = True
@@ -256,14 +281,19 @@ def _extras(field: FieldPlan, values: Mapping[int, Any], count: int, present: Se
 class _Workers(ThreadPoolExecutor):
     """Threads in which torch runs each op on one core: the parallelism is between batches."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, clock: Clock) -> None:
         mine = torch.get_num_threads()
-        super().__init__(threads, thread_name_prefix="pipelines", initializer=on_one_core)
+        super().__init__(threads, thread_name_prefix="pipelines", initializer=_begin, initargs=(clock,))
         started = threading.Barrier(threads + 1)
         for _ in range(threads):
             self.submit(started.wait)
         started.wait()
         torch.set_num_threads(mine)  # the setting is per thread, but threads to come inherit the last one made
+
+
+def _begin(clock: Clock) -> None:
+    on_one_core()
+    clock.at(IDLE)
 
 
 def on_one_core() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from run.fakes import fake
 
-from pipelines.runtime import _lanes
+from pipelines.runtime import _clock, _lanes
 from pipelines.runtime import torch as engine
 
 
@@ -26,7 +26,7 @@ def _two_threads() -> Any:
 
 @pytest.mark.usefixtures("_two_threads")
 def test_each_worker_keeps_its_ops_on_one_core_and_the_consumer_keeps_its_own() -> None:
-    with engine._Workers(2) as pool:
+    with engine._Workers(2, _clock.Clock()) as pool:
         assert torch.get_num_threads() == 2
         assert [pool.submit(torch.get_num_threads).result() for _ in range(8)] == [1] * 8
     assert torch.get_num_threads() == 2
