@@ -124,14 +124,15 @@ def step_page(name: str) -> RenderableType:
 
 def _type_name(step: type[Step], parameter: str) -> str:
     schema = step.model_json_schema()
-    return _schema_text(schema["properties"][parameter], schema.get("$defs", {}))
+    return schema_text(schema["properties"][parameter], schema.get("$defs", {}))
 
 
-def _schema_text(schema: dict[str, Any], defs: dict[str, Any]) -> str:
+def schema_text(schema: dict[str, Any], defs: dict[str, Any]) -> str:
+    """The type that a JSON Schema stands for, in a few words."""
     if "$ref" in schema:
-        return _schema_text(defs[schema["$ref"].rsplit("/", 1)[-1]], defs)
+        return schema_text(defs[schema["$ref"].rsplit("/", 1)[-1]], defs)
     if "anyOf" in schema:
-        return " or ".join(_schema_text(part, defs) for part in schema["anyOf"])
+        return " or ".join(schema_text(part, defs) for part in schema["anyOf"])
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
     if "const" in schema:
@@ -139,7 +140,7 @@ def _schema_text(schema: dict[str, Any], defs: dict[str, Any]) -> str:
     kind = str(schema.get("type", "any"))
     if kind == "array":
         items = schema.get("prefixItems") or [schema.get("items", {})]
-        return f"list of {' and '.join(dict.fromkeys(_schema_text(item, defs) for item in items))}"
+        return f"list of {' and '.join(dict.fromkeys(schema_text(item, defs) for item in items))}"
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     return " ".join([kind, *(f"{sign} {schema[key]}" for key, sign in bounds.items() if key in schema)])
 
