@@ -145,7 +145,7 @@ class Worker:
         with self._calm():
             try:
                 raw = read_raw(self.pipe.source, index, self.pipe.plan.values)
-                for chain in self.engine.chains.values():
+                for chain in self.engine.whole.values():
                     if chain.is_absent(raw) or (fields is not None and chain.field.name not in fields):
                         continue
                     for passed, carried in enumerate(chain.walk(raw, draws, sizes=sizes)):
@@ -163,7 +163,7 @@ class Worker:
         failures = []
         sizes: Sizes = {}
         with self._calm(), read(Path(given)) as inputs:
-            for name, chain in self.engine.chains.items():
+            for name, chain in self.engine.whole.items():
                 for number in range(len(chain.field.nodes)):
                     carried = take_carried(inputs, f"{name}/{number}", chain.field.spec_before(number))
                     if carried is None:

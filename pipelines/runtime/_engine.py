@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipelines.grid import Chunk, Failure
 from pipelines.native import to_numpy
 from pipelines.plan import FieldPlan, Plan
-from pipelines.runtime._chain import Sizes, StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
+from pipelines.runtime._chain import Chain, Sizes, StepFailure, Trace, bind_plan, read_raw, serving_draws, trace
 from pipelines.runtime._clock import Clock
 from pipelines.runtime._memory import keep_freed_memory
 from pipelines.sources._base import Source
@@ -57,6 +57,11 @@ class Engine(ABC):
     def go_through(self, plan: Plan) -> None:
         """Let single records (`apply`, `trace`) go through `plan`; the engine's own leaves out what is kept on disk."""
         self._whole = (plan, bind_plan(plan, self.framework))
+
+    @property
+    def whole(self) -> Mapping[str, Chain]:
+        """The chains of every step, also of those whose result is kept on disk, by field."""
+        return self._whole[1]
 
     @abstractmethod
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Delivered]:

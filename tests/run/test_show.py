@@ -222,7 +222,8 @@ def test_keys_are_chosen_and_mistakes_are_told(
 
 
 def test_both_frameworks_and_their_difference(mixed: Path, tmp_path: Path) -> None:
-    found = show(mixed, both=True, records=1, output=tmp_path / "page.html", png=tmp_path / "png")
+    # with a cache, each step is shown all the same
+    found = show(mixed, ("cache={}",), both=True, records=1, output=tmp_path / "page.html", png=tmp_path / "png")
     text = (tmp_path / "page.html").read_text()
     assert (found.failed, "on torch and tensorflow" in text) == (0, True)
     assert "the same on both frameworks" in text  # the caption
