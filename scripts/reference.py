@@ -76,7 +76,7 @@ def _resolved(part: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str
 
 
 def _python() -> Iterator[str]:
-    yield "# Python\n\nWhat `import pipelines` gives. Single steps are classes of `pipelines.audio`, `.text`, `.image`.\n"
+    yield "# Python\n\nWhat `import pipelines` gives; single steps are classes of `pipelines.audio` and so on.\n"
     for name in pipelines.__all__:
         thing = getattr(pipelines, name)
         signature = "" if inspect.isclass(thing) else str(inspect.signature(thing))

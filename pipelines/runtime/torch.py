@@ -171,7 +171,8 @@ class TorchEngine(Engine):
         for field in self.plan.fields:
             values = {place: row_values[field.name] for place, (_, row_values) in enumerate(rows)}
             batch.update(self._rest(self.chains[field.name], values, chunk, numbers, filler))
-        for (node, kernel), place in zip(self.batch_kernels, self._batch_places, strict=True):
+        # not strict: compare takes the kernels away, to run them one by one
+        for (node, kernel), place in zip(self.batch_kernels, self._batch_places, strict=False):
             self.clock.at(place)
             names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
             draw = [] if node.stream is None else [torch.from_numpy(chunk.batch_draws[node.stream])]
