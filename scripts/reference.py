@@ -59,8 +59,9 @@ def _config_keys() -> Iterator[str]:
     schema = json_schema()
     yield "# Keys of a config\n\nMade from the JSON Schema that `pipelines schema` prints.\n"
     for key, part in schema["properties"].items():
-        yield f"## `{key}`\n\n{_cell(part.get('description', ''))}\n"
         inner = next((found for found in _resolved(part, schema) if "properties" in found), None)
+        said = part.get("description") or (inner or {}).get("description", "")
+        yield f"## `{key}`\n\n{_cell(said)}\n"
         if inner is not None and key not in ("source", "fields"):
             yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
             for name, one in inner["properties"].items():

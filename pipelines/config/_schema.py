@@ -64,10 +64,20 @@ def json_schema() -> Schema:
     }
     properties = {
         "framework": {"enum": list(FRAMEWORKS), "description": "Where the steps run; --framework goes before it."},
-        "seed": {"type": ["integer", "null"], "minimum": 0, "maximum": 2**63 - 1, "default": 0},
+        "seed": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": 2**63 - 1,
+            "default": 0,
+            "description": "Order and chance are a function of this number, the epoch and the record.",
+        },
         "source": {**source, "description": "Where the records are."},
         "fields": fields,
-        "batch_steps": {"type": ["array", "null"], "items": {"$ref": "#/$defs/batch_step"}},
+        "batch_steps": {
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/batch_step"},
+            "description": "Steps on the finished batch, such as mixup.",
+        },
         "cache": _may_be_null(model("cache", CacheConfig)),
         "batch": _may_be_null(model("batch", BatchConfig)),
         "output": _may_be_null(output),
