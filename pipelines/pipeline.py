@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.batch import Batch
 from pipelines.buckets import Lengths
 from pipelines.config import Config, read_config, sections
 from pipelines.errors import Fault, PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
@@ -131,10 +132,39 @@ class Pipeline:
         """Batches of a whole epoch on this rank; where `batch.tokens` cuts them, of the epoch that begins next."""
         return self.grid.batches(self._next[0])
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for delivered in self.epoch():
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def __repr__(self) -> str:
+        told = [f"  {name}: {value}" for name, value in self.facts().items()]
+        width = max(map(len, self.plan.specs))
+        return "\n".join(["Pipeline", *told, *(f"  {name:{width}}  {spec}" for name, spec in self.plan.specs.items())])
+
+    def _repr_html_(self) -> str:
+        from pipelines.report.notebook import pipeline_html
+
+        return pipeline_html(self)
+
+    def facts(self) -> dict[str, str]:
+        """What it runs, where, and where it stands, in words."""
+        epoch, position = self._next
+        place = f"epoch {epoch}, position {position}" if position else f"epoch {epoch}"
+        rank = f", rank {self.grid.rank} of {self.grid.world}" if self.grid.world > 1 else ""
+        return {
+            "config": str(self.config.path),
+            "framework": f"{self.framework}, device {self.options['device']}",
+            "records": str(self.grid.records),
+            "batches": f"{len(self)} an epoch{rank}",
+            "order": f"{'shuffled' if self.grid.shuffle else 'as the source has it'}, seed {self.grid.seed}",
+            "begins next": place,
+        }
+
+    def batches(self, part: int = 0, parts: int = 1) -> Iterator[Batch]:
+        """One epoch's batches with the state after each; `part` of `parts` takes every parts-th, as `epoch` does."""
+        specs = self.plan.specs  # one object for all batches
+        for delivered in self.epoch(part, parts):
             if delivered.batch is not None:
-                yield delivered.batch | {"_state": json.dumps(self.state())}
+                yield Batch(delivered.batch | {"_state": json.dumps(self.state())}, specs)
 
     def epoch(self, part: int = 0, parts: int = 1) -> Iterator[Delivered]:
         """One epoch with its accounts: every batch of the grid, also those of which no row is left.

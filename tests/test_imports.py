@@ -32,7 +32,7 @@ ORDER = (
     (*MODALITIES, "sources"),
     ("catalog",),
     ("config", "contract"),
-    ("plan", "cache"),
+    ("plan", "cache", "batch"),
     ("runtime",),
     ("pipeline", "output"),
     ("runtime.keras_objects", "runtime.torch_objects"),

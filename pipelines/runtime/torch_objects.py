@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from pipelines.batch import Batch
 from pipelines.pipeline import Pipeline
 from pipelines.spec import Spec
 from pipelines.step import Step
@@ -48,7 +48,7 @@ class StepModule(torch.nn.Module):
         self._kernel = self.step.bind("torch", self.spec)
 
 
-class BatchDataset(IterableDataset[dict[str, Any]]):
+class BatchDataset(IterableDataset[Batch]):
     """Finished batches, for `DataLoader(dataset, batch_size=None)`. Each iteration is the next epoch.
 
     Worker processes share an epoch's batches; DataLoader hands them over in the order of the grid.
@@ -65,7 +65,7 @@ class BatchDataset(IterableDataset[dict[str, Any]]):
         pipe, begun = self._there(), self._first[0] + int(self._begun.max())
         return pipe.grid.batches(max(begun, pipe.next_start[0]))
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         pipe = self._there()
         worker = get_worker_info()
         if worker is None:
@@ -75,9 +75,7 @@ class BatchDataset(IterableDataset[dict[str, Any]]):
         begun = int(self._begun[worker.id])
         self._begun[worker.id] += 1
         pipe.start_at(epoch + begun, 0 if begun else position)
-        for delivered in pipe.epoch(worker.id, worker.num_workers):
-            if delivered.batch is not None:
-                yield delivered.batch | {"_state": json.dumps(pipe.state())}
+        yield from pipe.batches(worker.id, worker.num_workers)
 
     def _there(self) -> Pipeline:
         """The pipeline; in a process that this object was sent to, one of its own."""
