@@ -44,6 +44,48 @@ batch: {size: 16, shuffle: true, fixed: true}
 """
 
 
+OTHERS = {
+    "image": """
+framework: torch
+seed: 3
+source:
+  manifest: {path: samples/manifest.jsonl, key: id, files: [picture]}
+  split: {parts: {train: 0.8, valid: 0.2}, use: train}
+fields:
+  picture:
+    from: picture
+    steps:
+      - image.decode
+      - image.resize: {size: [16, 16]}
+      - image.flip
+      - image.normalize: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
+  label:
+    from: colour
+    steps: [label.index: {classes: [blue, green, red, yellow]}]
+batch: {size: 16, shuffle: true, fixed: true}
+""",
+    "text": """
+framework: torch
+seed: 3
+source:
+  manifest: {path: samples/manifest.jsonl, key: id}
+  split: {parts: {train: 0.8, valid: 0.2}, use: train}
+fields:
+  ids:
+    from: caption
+    steps:
+      - text.basic_english
+      - text.vocab: {file: samples/vocabulary.txt}
+      - text.truncate: {length: 24}
+      - text.pad: {length: 24}
+  label:
+    from: shape
+    steps: [label.index: {classes: [circle, square, triangle, star]}]
+batch: {size: 16, shuffle: true, fixed: true}
+""",
+}
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
@@ -91,6 +133,25 @@ def test_it_learns_and_the_other_frameworks_features_serve(job: Path, features: 
     found = list(json.loads(told.read_text()).values())
     assert min(found) > 0.5  # a quarter is chance
     assert abs(found[0] - found[1]) < 0.002
+
+
+@pytest.mark.parametrize("modality", list(OTHERS))
+@pytest.mark.parametrize("name", ["train_torch", "train_keras"])
+def test_it_learns_from_pictures_and_texts(
+    job: Path, name: str, modality: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(job)
+    config, valid = Path(f"{modality}.yaml"), Path(f"{modality}_{name}")
+    config.write_text(OTHERS[modality])
+    pipe = pipelines.load(config, device="cpu", evaluate=True, overrides=("source.split.use=valid",))
+    run(pipe, output=valid)
+    told = f"{modality}_{name}.json"
+    given = [str(config), "--epochs", "8", "--evaluate", str(valid), "--json", told]
+    monkeypatch.setattr(sys, "argv", [name, *given])
+    assert script(name).main() == 0
+    (found,) = json.loads(Path(told).read_text()).values()
+    assert found > 0.5  # a quarter is chance
+    assert "accuracy" in capsys.readouterr().out
 
 
 def test_a_job_that_is_stopped_goes_on_as_if_it_had_not_been(job: Path) -> None:
