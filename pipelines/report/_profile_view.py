@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,6 +152,6 @@ def _colours(places: Sequence[Place]) -> dict[Place, object]:
     """A colour for each step, greys for stages and waiting."""
     from matplotlib import colormaps
 
-    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    kinds = {"step": cycle(palette), "stage": cycle(GREYS), "wait": cycle(PALE)}
+    palette = [colormaps["tab20"](number) for number in range(20)]
+    kinds: dict[str, Iterator[object]] = {"step": cycle(palette), "stage": cycle(GREYS), "wait": cycle(PALE)}
     return {place: next(kinds[place.kind]) for place in places}

@@ -90,9 +90,9 @@ def spectrogram_figure(
     shown = np.abs(values) if np.iscomplexobj(values) else np.asarray(values, np.float64)
     unit = unit or ("magnitude" if np.iscomplexobj(values) else "")
     rows, frames = shown.shape
-    rate = node.takes[0].rate_hz if node is not None else None
-    step = node.step if node is not None and isinstance(node.step, Spectral) and isinstance(rate, int) else None
-    first, hop = step.frame_seconds(rate) if step is not None else (0.0, 1.0)  # type: ignore[arg-type]
+    first, hop, hz, placed = 0.0, 1.0, np.zeros(0), False
+    if node is not None and isinstance(node.step, Spectral) and isinstance(rate := node.takes[0].rate_hz, int):
+        (first, hop), hz, placed = node.step.frame_seconds(rate), node.step.rows_hz(rate), True
     figure = new_figure(width, 2.6)
     axis = figure.subplots()
     finite = shown[np.isfinite(shown)]
@@ -105,7 +105,6 @@ def spectrogram_figure(
         magma = colormaps["magma"]
         colours = {"norm": LogNorm(peak / 10 ** DECADES[unit], peak), "cmap": magma.with_extremes(bad=magma(0.0))}
     across = (first - hop / 2, first + (frames - 0.5) * hop)
-    hz = step.rows_hz(rate) if step is not None else np.zeros(0)  # type: ignore[arg-type]
     known = len(hz) == rows and row in ("bin", "band")
     upright = (-0.5, rows - 0.5)
     if known and row == "bin":
@@ -117,7 +116,7 @@ def spectrogram_figure(
     if known and row == "band":
         at = np.unique(np.linspace(0, rows - 1, min(LABELS, rows)).round().astype(int))
         axis.set_yticks(at, [f"{hz[i]:.0f}" for i in at])
-    axis.set_xlabel("seconds" if step is not None else "frame")
+    axis.set_xlabel("seconds" if placed else "frame")
     axis.set_ylabel(("Hz (middle of the band)" if row == "band" else "Hz") if known else row)
     figure.colorbar(drawn, ax=axis, label=unit)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -28,7 +29,7 @@ def naming_of(nodes: Iterable[Node], unit: str) -> Callable[[int], str] | None:
             return None
         name = node.step.naming()
         if name is not None:
-            return lambda number, name=name: _name(name, number)  # type: ignore[misc]
+            return partial(_name, name)
     return None
 
 

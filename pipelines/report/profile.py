@@ -88,7 +88,7 @@ class _Run:
         batches = self._epochs()
         try:
             self._take(batches, min(WARM_UP_S, seconds / 4))
-            self.at_once = pipe.engine.threads if lanes is None else lanes.limit  # type: ignore[attr-defined]
+            self.at_once = pipe.engine.threads if lanes is None else lanes.limit
             self.records = self.batches = self.bytes = 0
             with clock.record() as self.recording:
                 earlier, begun, computed = clock.times(), time.perf_counter(), time.process_time()
@@ -161,10 +161,9 @@ def _figures(pipe: Pipeline, run: _Run) -> Figures:
         for place, each in alone(engine, sample).items():
             spent.append(Spent(place.name, place.field, True, each * records, each * records))
     on_torch = pipe.framework == "torch"
-    threads: int = engine.threads  # type: ignore[attr-defined]  # both engines have it
     return Figures(
         framework=pipe.framework,
-        threads=threads,
+        threads=engine.threads,
         at_once=run.at_once,
         cores=cores(),
         wall_s=run.wall,

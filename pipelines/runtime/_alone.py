@@ -65,7 +65,11 @@ def _batch_steps(engine: Engine, chunk: Chunk, rows: list[dict[str, Any]]) -> It
         names = [*node.step.fields, *(f"{name}_length" for name in node.step.fields if node.step.packs)]
         draw = [] if node.stream is None else [engine.to_draw(chunk.batch_draws[node.stream])]
         given = [batch[name] for name in names] + draw
-        made, seconds = _timed(lambda values, kernel=kernel: kernel(*values), given)  # type: ignore[misc]
+
+        def at_once(values: list[Any], kernel: Callable[..., Any] = kernel) -> Any:
+            return kernel(*values)
+
+        made, seconds = _timed(at_once, given)
         batch |= made
         yield Place(node.name, "step"), seconds
 

@@ -42,6 +42,8 @@ class Engine(ABC):
     """Runs a plan in one framework."""
 
     framework: str
+    threads: int
+    """How many batches are made at once, at most."""
 
     def __init__(self, plan: Plan, source: Source, fills: bool) -> None:
         """`fills`: batches are filled up with rows that are not valid, as far as each chunk says."""
