@@ -47,6 +47,7 @@ class Batch(dict[str, Any]):
 
 
 def framework_of(value: Any) -> str:
+    """The framework that a tensor is of."""
     return "torch" if type(value).__module__.startswith("torch") else "tensorflow"
 
 

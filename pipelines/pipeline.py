@@ -119,7 +119,7 @@ class Pipeline:
         in_processes = remake if workers == "processes" else None
         self.engine = _engine(config.framework, plan, source, self.grid.fills, device, threads, in_processes)
         if bounded is not None:
-            bounded.engine = self.engine
+            bounded.serve(self.engine)
         if self._cached is not None:
             self.engine.go_through(self.plan)
             self._cached[1].clock = self.engine.clock

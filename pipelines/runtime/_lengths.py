@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -124,11 +125,15 @@ class BoundedSource(Source):
     def __init__(self, source: Source, lengths: Lengths, config: Config, plan: Plan) -> None:
         assert config.batch.tokens is not None
         self.values = source.values
-        self.engine: Engine | None = None
+        self._engine: Callable[[], Engine | None] = lambda: None
         self._source, self._lengths, self._tokens = source, lengths, config.batch.tokens
         self._field = plan.sorted_by or ""
         self._what = plan.sorted_by or (config.batch.buckets.column if config.batch.buckets else None)
         self._serving = serving_draws(plan)
+
+    def serve(self, engine: Engine) -> None:
+        """Tell the engine that reads from it, held weakly: in a circle, worker processes would outlive the pipeline."""
+        self._engine = weakref.ref(engine)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -159,11 +164,12 @@ class BoundedSource(Source):
 
     def _try(self, raw: dict[str, Any]) -> None:
         """Let a record that failed when it was measured fail again, so that the reason is the step's own."""
-        assert self.engine is not None
+        engine = self._engine()
+        assert engine is not None
         sizes: Sizes = {}
-        for chain in self.engine.chains.values():
+        for chain in engine.chains.values():
             if chain.field.sources and raw.keys() >= set(chain.field.sources):
-                draws = {stream: self.engine.to_draw(np.array(draw)) for stream, draw in self._serving.items()}
+                draws = {stream: engine.to_draw(np.array(draw)) for stream, draw in self._serving.items()}
                 chain.value(raw, draws.__getitem__, sizes=sizes)
 
 

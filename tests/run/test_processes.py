@@ -81,6 +81,8 @@ def test_batches_of_like_length_under_a_budget_are_those_of_threads() -> None:
     assert threads.counts == processes.counts
     assert threads.counts.quarantined > 0
     assert threads.state() == processes.state()
+    del processes
+    assert multiprocessing.active_children() == []
 
 
 class _Fatal(FakeSource):
