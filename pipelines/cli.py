@@ -354,8 +354,9 @@ def stats(
     from pipelines.report.tables import show
 
     read = read_config(config, tuple(sets or ()), framework)
-    with progress(f"stats of {config.stem}", min(len(open_source(read, limit)), most)) as watch:
-        found = statistics(read, limit, most, watch)
+    source = open_source(read, limit)
+    with progress(f"stats of {config.stem}", min(len(source), most)) as watch:
+        found = statistics(read, source, limit, most, watch)
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
     else:

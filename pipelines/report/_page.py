@@ -60,7 +60,7 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return _uri("image/png", self.png)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Sound:
 
     @property
     def uri(self) -> str:
-        return f"data:audio/wav;base64,{base64.b64encode(self.wav).decode()}"
+        return _uri("audio/wav", self.wav)
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,10 @@ def samples_wav(samples: npt.NDArray[Any], rate_hz: int) -> bytes:
         out.setframerate(rate_hz)
         out.writeframes((np.clip(channels.T, -1, 1) * 32767).round().astype("<i2").tobytes())
     return file.getvalue()
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _template(name: str) -> Any:

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 
 from pipelines.config import read_config
-from pipelines.errors import UserError
+from pipelines.errors import RecordError, UserError
 from pipelines.report._facts import PictureFacts, SoundFacts
 from pipelines.report._look import MOST_CLASSES, Files, look
 from pipelines.report.stats import evenly
 from pipelines.sinks._files import replace_file
+from pipelines.sources.lines import Lines
 from pipelines.sources.manifest import Manifest
 
 ROWS = 500
 MOST_WORDS = 4
 """Of the name of a class."""
 IMAGENET = "mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
+_FIT = "The vocabulary is learnt first: pipelines fit {0}"
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*")
 _WORDS_OF_YAML = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
@@ -51,7 +53,7 @@ def new(path: Path, output: Path, overwrite: bool = False) -> bool:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    return "text.vocab" in text
+    return _FIT.format(output.name) in text
 
 
 def quoted(value: str) -> str:
@@ -170,17 +172,12 @@ def _sound_steps(facts: Sequence[SoundFacts]) -> Iterator[str]:
 def _of_lines(path: Path, output: Path) -> Parts:
     lengths: list[int] = []
     source = f"lines: {{path: {_relative(path, output)}}}"
-    from pipelines.sources.lines import Lines
-
     opened = Lines.model_validate({"path": path.resolve()}).open()
     for place in evenly(len(opened), ROWS):
-        with suppress(Exception):  # a line that cannot be read fails its own record, in a run
+        with suppress(RecordError, OSError):  # a line that cannot be read fails its own record, in a run
             lengths.append(len(opened.read(place, ["text"])["text"].split()))
     about = [f"{len(opened):,} lines of {_one_line(path.name)}. No labels show in them.", _FIT.format(output.name)]
     return about, [source], _text_field("ids", "text", lengths or [1], output)
-
-
-_FIT = "The vocabulary is learnt first: pipelines fit {0}"
 
 
 def _text_field(name: str, value: str, words: Sequence[int], output: Path) -> list[str]:
@@ -201,7 +198,7 @@ def _of_table(path: Path, output: Path) -> Parts:
     opened = Manifest.model_validate({"path": path.resolve()}).open()
     rows: list[dict[str, Any]] = []
     for place in evenly(len(opened), ROWS):
-        with suppress(Exception):  # a row that cannot be read fails its own record, in a run
+        with suppress(RecordError, OSError):  # a row that cannot be read fails its own record, in a run
             rows.append(opened.read(place, list(opened.values)))
     if not rows:
         raise UserError(f"{path} has no row that can be read")

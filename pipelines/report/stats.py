@@ -15,8 +15,8 @@ import numpy as np
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, RecordError
-from pipelines.plan import open_source
 from pipelines.report._facts import Facts, PictureFacts, SoundFacts, facts_of
+from pipelines.sources._base import Source
 from pipelines.step import Step
 
 MOST_RECORDS = 10_000
@@ -115,13 +115,17 @@ def spread(values: list[Any]) -> dict[str, float]:
 
 
 def statistics(
-    config: Config, first: int | None = None, most: int = MOST_RECORDS, watch: Callable[[int], None] | None = None
+    config: Config,
+    source: Source,
+    first: int | None = None,
+    most: int = MOST_RECORDS,
+    watch: Callable[[int], None] | None = None,
 ) -> Statistics:
-    """Look at up to `most` records, spread evenly over the source; no framework is loaded but for tokens.
+    """Look at up to `most` records of the config's `source`, spread evenly; no framework is loaded but for tokens.
 
-    Headers of files alone are read, nothing is decoded. `watch` is told of each record.
+    `first` is how many records the source was opened with, if not all. Headers of files alone are read, nothing is
+    decoded. `watch` is told of each record.
     """
-    source = open_source(config, first)
     chosen = evenly(len(source), most)
     columns = {name: Column(name) for name in sorted(source.values)}
     failures: dict[str, list[str]] = {}
@@ -213,14 +217,12 @@ def _place(column: Column, facts: Facts | None) -> None:
 def _tokens(config: Config, chosen: list[int], first: int | None) -> Iterator[Tokens]:
     """Run the tokenizers of the config, on its framework, over some of the records; nothing where there are none."""
     from pipelines.pipeline import Pipeline
-    from pipelines.plan import compile_plan
     from pipelines.runtime._chain import StepFailure
 
-    plan, _ = compile_plan(config, first)
-    nodes = {field.name: node for field in plan.fields for node in field.nodes if _tokenizes(node.step)}
-    if not nodes:
+    if not any(use.name.startswith("text.") for field in config.fields for use in field.steps):
         return
     pipe = Pipeline(config, device="cpu", limit=first, evaluate=True)
+    nodes = {field.name: node for field in pipe.plan.fields for node in field.nodes if _tokenizes(node.step)}
     ids: dict[str, list[list[int]]] = {name: [] for name in nodes}
     for index in (chosen[place] for place in evenly(len(chosen), MOST_TOKENIZED)):
         with suppress(StepFailure):  # told with the records that fail, by a run

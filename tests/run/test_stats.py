@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from pipelines.config import read_config
+from pipelines.plan import open_source
 from pipelines.report._facts import PictureFacts, SoundFacts, facts_of
 from pipelines.report._stats_view import stats_page, stats_tables
 from pipelines.report.stats import Statistics, evenly, statistics
@@ -24,6 +25,11 @@ def config(folder: Path, source: dict[str, Any], fields: dict[str, Any], **more:
     path = folder / "data.yaml"
     path.write_text(json.dumps({"framework": "torch", "source": source, "fields": fields, "batch": {"size": 2}} | more))
     return path
+
+
+def looked_at(path: Path, **options: int) -> Statistics:
+    read = read_config(path)
+    return statistics(read, open_source(read), **options)
 
 
 def sound(rate: int, seconds: float, channels: int = 1, form: str = "WAV") -> bytes:
@@ -65,7 +71,7 @@ def sounds(tmp_path: Path) -> Statistics:
     source = {"folder": {"path": "sounds", "files": "**/*.wav"}}
     output = {"format": "npz", "path": "out"}
     fields = {"wave": {"from": "file", "steps": ["audio.decode"]}, "label": {"from": "folder"}}
-    return statistics(read_config(config(tmp_path, source, fields, output=output)))
+    return looked_at(config(tmp_path, source, fields, output=output))
 
 
 def test_sounds_are_counted_as_they_were_made(sounds: Statistics) -> None:
@@ -103,12 +109,12 @@ def test_tokens_and_the_share_of_unknown_ones(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("a b\na x y\nb\n<script>alert(1)</script>\n")
     steps = ["text.whitespace", {"text.vocab": {"file": "words.txt"}}]
     path = config(tmp_path, {"lines": {"path": "texts.txt"}}, {"ids": {"from": "text", "steps": steps}})
-    found = statistics(read_config(path))
+    found = looked_at(path)
     (tokens,) = found.tokens
     assert tokens.lengths == [2, 3, 1, 1]
     assert tokens.unknown == pytest.approx(3 / 7)
     (tmp_path / "words.txt").unlink()
-    untold = statistics(read_config(path))
+    untold = looked_at(path)
     assert not untold.tokens
     assert "words.txt" in untold.untold
 
@@ -118,7 +124,7 @@ def test_a_sample_says_so_and_text_is_never_markup(tmp_path: Path) -> None:
         "".join(json.dumps({"label": f"<script>{n % 2}</script> $x$ [red]", "n": n / 2}) + "\n" for n in range(1000))
     )
     path = config(tmp_path, {"manifest": {"path": "table.jsonl"}}, {"n": {"from": "n"}})
-    found = statistics(read_config(path), most=100)
+    found = looked_at(path, most=100)
     assert "100 of 1,000 records, spread evenly" in printed(found)
     assert "[red]" in printed(found)
     stats_page(found, tmp_path / "page.html")
