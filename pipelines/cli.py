@@ -344,7 +344,7 @@ def stats(
 ) -> None:
     """The data set at a glance: files, lengths, sizes, labels, tokens, what is twice and what is broken.
 
-    Only headers are read. A framework is loaded only where texts are tokenized.
+    Files are read, not decoded. A framework is loaded only where texts are tokenized.
     """
     from pipelines.config import read_config
     from pipelines.plan import open_source

@@ -254,11 +254,7 @@ class Pipeline:
 
     def find(self, key: str) -> int:
         """The index of the record called `key`, or UserError with the nearest key."""
-        keys = [self.source.key(index) for index in range(len(self.source))]
-        if key in keys:
-            return keys.index(key)
-        guess = nearest(key, keys[:10_000]) or f"; keys look like {keys[0]!r}"
-        raise UserError(f"no record has the key {key!r}{guess}")
+        return indices_of(self.source, [key])[0]
 
     def _numbers(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """The indices of the records called `keys`, in the source's order."""
@@ -360,6 +356,16 @@ def weights_faults(config: Config, plan: Plan) -> list[Fault]:
                 except UserError as error:
                     faults.append(Fault(use.place, f"{use.name}: {error}"))
     return faults
+
+
+def indices_of(source: Source, keys: Sequence[str]) -> list[int]:
+    """The indices of the records called `keys`, each once, or UserError with the nearest key."""
+    found = {source.key(index): index for index in range(len(source))}
+    for key in keys:
+        if key not in found:
+            guess = nearest(key, list(found)[:10_000]) or (f"; keys look like {next(iter(found))!r}" if found else "")
+            raise UserError(f"no record has the key {key!r}{guess}")
+    return [found[key] for key in dict.fromkeys(keys)]
 
 
 def describe(failure: Failure) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.grid import Grid
+from pipelines.report._evenly import evenly
 from pipelines.runtime._chain import Carried
 from pipelines.spec import Spec
 
@@ -27,7 +28,7 @@ def spread_batches(grid: Grid, epoch: int, records: int) -> list[Place]:
     every = list(replace(grid, drop_last=False).places(epoch))
     count = min(len(every), -(-records // mean_rows(grid, epoch)))
     places = []
-    for number in np.linspace(0, len(every) - 1, count).round().astype(int).tolist():
+    for number in evenly(len(every), count):
         start, stop = every[number]
         stop = min(stop, start + records)
         records -= stop - start
@@ -43,8 +44,7 @@ def mean_rows(grid: Grid, epoch: int) -> int:
 def spread(places: list[Place], count: int) -> list[int]:
     """At most `count` positions, spread evenly over `places`."""
     positions = np.concatenate([np.arange(*place) for place in places])
-    chosen = np.linspace(0, len(positions) - 1, min(count, len(positions))).round().astype(int)
-    return [int(position) for position in positions[chosen]]
+    return [int(positions[place]) for place in evenly(len(positions), count)]
 
 
 def put(arrays: Arrays, name: str, value: Any, spec: Spec) -> None:

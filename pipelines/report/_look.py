@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pipelines.errors import RecordError, UserError
+from pipelines.report._evenly import evenly
 from pipelines.report._facts import PictureFacts, SoundFacts, picture_facts, sound_facts
-from pipelines.report.stats import evenly
 from pipelines.sources._files import read_file
 from pipelines.sources._glob import walk
 from pipelines.sources._rows import ENDINGS
@@ -20,7 +20,9 @@ PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 TEXTS = (".txt",)
 MOST_FILES = 300
-"""Files whose headers are read."""
+"""Files that are looked at."""
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
+"""Names of folders that are parts of a set and no classes."""
 MOST_CLASSES = 100
 
 Fact = TypeVar("Fact")
@@ -34,6 +36,8 @@ class Files:
     names: tuple[str, ...]
     modality: str
     others: Counter[str]
+    table: Path | None = None
+    """The one table beside them, which may name them."""
 
     @property
     def endings(self) -> list[str]:
@@ -47,9 +51,16 @@ class Files:
 
     @property
     def folders(self) -> list[str]:
-        """The classes, where each file lies in a folder named after its own; else nothing."""
+        """The classes, where each file lies in a folder named after its own and the folders repeat; else nothing."""
         parents = {PurePosixPath(name).parent.name for name in self.names}
-        return sorted(parents) if "" not in parents and 1 < len(parents) <= MOST_CLASSES else []
+        few = 1 < len(parents) <= min(MOST_CLASSES, len(self.names) // 2)
+        return sorted(parents) if few and "" not in parents and not self.splits else []
+
+    @property
+    def splits(self) -> list[str]:
+        """The folders that the files lie in, where these are parts of a set: train, test .."""
+        parents = {PurePosixPath(name).parent.name for name in self.names}
+        return sorted(parents) if {parent.lower() for parent in parents} <= SPLITS else []
 
     def facts(self) -> list[PictureFacts] | list[SoundFacts]:
         """What up to 300 of the files say of themselves; damaged ones are left out, as a run would."""
@@ -97,8 +108,12 @@ def look(path: Path) -> Files | Path:
             held[kind].append(name)
     told = ", ".join(f"{count} {ending}" for ending, count in Counter(map(_ending, names)).most_common(6))
     tables = [name for name in held["table"] if _ending(name) in ENDINGS]
-    if len(tables) == 1 or (not held["image"] and not held["audio"] and len(held["table"]) == 1):
-        return path / (tables or held["table"])[0]
+    table = path / tables[0] if len(tables) == 1 else None
+    media = held["image"] or held["audio"]
+    if table is not None and (not media or (held["image"] and held["audio"])):
+        return table
+    if not media and len(held["table"]) == 1:
+        return path / held["table"][0]
     if held["image"] and held["audio"]:
         raise UserError(
             f"{path} holds pictures and sounds ({told}); point to a folder of one of them, or to a table with a row for"
@@ -107,7 +122,7 @@ def look(path: Path) -> Files | Path:
     for modality in ("image", "audio"):
         if found := held[modality]:
             others = Counter(map(_ending, set(names) - set(found)))
-            return Files(path, tuple(found), modality, others)
+            return Files(path, tuple(found), modality, others, table)
     if held["table"]:
         raise UserError(f"{path} holds several tables or texts ({told}); point to one of them")
     raise UserError(f"{path} holds no picture, sound, table or text" + (f": {told}" if told else ": it is empty"))
@@ -123,6 +138,11 @@ def _facts(root: Path, names: Sequence[str], read: Any) -> list[Any]:
         if fact is not None:
             found.append(fact)
     return found
+
+
+def is_text(path: Path) -> bool:
+    """Whether `path` is lines of text, and no table."""
+    return _ending(path.name) in TEXTS
 
 
 def _hidden(name: str) -> bool:

@@ -7,9 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
-from pipelines.errors import UserError, nearest
 from pipelines.native import to_numpy
 from pipelines.pipeline import Pipeline
 from pipelines.plan import FieldPlan, Node, Plan
@@ -195,18 +192,3 @@ def first_batch(places: Iterator[Place]) -> Place | None:
     """Where the first batch of an epoch stands, cut to the rows that are shown."""
     found = next(places, None)
     return None if found is None else (found[0], min(found[1], found[0] + GRID_ROWS))
-
-
-def spread_indices(records: int, count: int) -> list[int]:
-    """`count` indices spread evenly over the records, first and last among them; all of them if they are fewer."""
-    return [int(index) for index in np.linspace(0, records - 1, min(count, records)).round()]
-
-
-def indices_of(source: Source, keys: Sequence[str]) -> list[int]:
-    """The indices of the records called `keys`, or UserError with the nearest key."""
-    found = {source.key(index): index for index in range(len(source))}
-    for key in keys:
-        if key not in found:
-            guess = nearest(key, list(found)[:10_000]) or f"; keys look like {next(iter(found))!r}"
-            raise UserError(f"no record has the key {key!r}{guess}")
-    return [found[key] for key in dict.fromkeys(keys)]

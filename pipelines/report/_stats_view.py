@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from pipelines.report._page import Block, Picture, Row, Section, Table, Words, figure_png, new_figure, write_page
+from pipelines.report._show_audio import BLUE
+from pipelines.report._show_text import LONGEST_LABEL, seen
 from pipelines.report.stats import Column, Statistics, Tokens, spread
 
 MOST_ROWS = 30
@@ -75,7 +77,8 @@ def _lead(found: Statistics) -> str:
 def _notes(found: Statistics) -> Iterator[str]:
     if found.untold:
         yield found.untold
-    if not found.failures:
+    odd = [c for c in found.columns if c.unknown_files and (c.pictures or c.sounds)]
+    if not found.failures and not odd:
         yield "every record looked at can be read, as its header says; damage further in shows in a run"
 
 
@@ -97,8 +100,9 @@ def _tables(column: Column) -> Iterator[Titled]:
         if values:
             rows.append((name, *spread(list(values)).values()))
 
-    absent = f", {column.absent:,} absent" if column.absent else ""
-    title = f"{column.name}: {column.count:,} values{absent}"
+    title = f"{column.name}: {column.count:,} values"
+    title += f", {column.absent:,} absent" if column.absent else ""
+    title += f", {column.not_finite:,} not finite" if column.not_finite else ""
     if (constant := column.constant) is not None:
         yield f"{title}, always {constant!r}", SPREAD, ()
         return
@@ -135,7 +139,9 @@ def _tables(column: Column) -> Iterator[Titled]:
 def _token_table(one: Tokens) -> Iterator[Titled]:
     rows: list[Sequence[Any]] = [("tokens", *spread(one.lengths).values())]
     unknown = "" if one.unknown is None else f", {one.unknown:.2%} of the tokens unknown"
-    yield f"tokens of {one.field} by {one.step}, of {len(one.lengths):,} records{unknown}", SPREAD, rows
+    of = f"{len(one.lengths):,} of {one.asked:,} records, the others fail or have none"
+    of = f"{one.asked:,} records" if len(one.lengths) == one.asked else of
+    yield f"tokens of {one.field} by {one.step}, of {of}{unknown}", SPREAD, rows
 
 
 def _wrong(found: Statistics) -> Iterator[Titled]:
@@ -173,11 +179,11 @@ def _histogram(values: Sequence[float], unit: str) -> Any:
 
     figure = new_figure(4.6, 2.6)
     axes = figure.subplots()
-    axes.hist(values, bins=BINS, color="#3b74c4")
+    axes.hist(values, bins=BINS, color=BLUE)
     if max(map(abs, values)) >= 10_000:
         axes.xaxis.set_major_formatter(EngFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(_plain(unit))
+    axes.set_xlabel(unit, parse_math=False)
     axes.set_ylabel("records")
     return figure
 
@@ -188,7 +194,7 @@ def _sizes(column: Column) -> Any:
     counts = Counter((one.width, one.height) for one in column.pictures)
     widths, heights = zip(*counts, strict=True)
     area = [20 + 180 * count / max(counts.values()) for count in counts.values()]
-    axes.scatter(widths, heights, s=area, alpha=0.5, color="#3b74c4", linewidths=0)
+    axes.scatter(widths, heights, s=area, alpha=0.5, color=BLUE, linewidths=0)
     axes.set_xlabel("width, pixels")
     axes.set_ylabel("height, pixels")
     axes.set_xlim(left=0)
@@ -200,14 +206,11 @@ def _bars(classes: Counter[str]) -> Any:
     shown = classes.most_common(MOST_ROWS)[::-1]
     figure = new_figure(4.6, 1.0 + 0.2 * len(shown))
     axes = figure.subplots()
-    axes.barh([_plain(value[:30]) or "(empty)" for value, _ in shown], [count for _, count in shown], color="#3b74c4")
+    places = range(len(shown))
+    axes.barh(places, [count for _, count in shown], color=BLUE)
+    axes.set_yticks(places, [seen(value)[:LONGEST_LABEL] for value, _ in shown], parse_math=False)
     axes.set_xlabel("records")
     return figure
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib draws as it is: a dollar would begin a formula."""
-    return text.replace("$", r"\$")
 
 
 def _cells(rows: Rows) -> list[list[Any]]:

@@ -7,27 +7,40 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.config import read_config
-from pipelines.errors import RecordError, UserError
+from pipelines.errors import ConfigError, RecordError, UserError
+from pipelines.plan import compile_plan
+from pipelines.report._evenly import evenly
 from pipelines.report._facts import PictureFacts, SoundFacts
-from pipelines.report._look import MOST_CLASSES, Files, look
-from pipelines.report.stats import evenly
+from pipelines.report._look import Files, is_text, look
+from pipelines.report._look_table import ROWS, Columns, few, field_name, media, words_of
 from pipelines.sinks._files import replace_file
 from pipelines.sources.lines import Lines
-from pipelines.sources.manifest import Manifest
 
-ROWS = 500
 MOST_WORDS = 4
 """Of the name of a class."""
 IMAGENET = "mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
-_FIT = "The vocabulary is learnt first: pipelines fit {0}"
+LEARNT = "The vocabulary is learnt from the texts before the first run."
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*")
 _WORDS_OF_YAML = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a config is made of: comments on what is there, the line under `source`, and those under `fields`."""
+
+    about: list[str]
+    source: str
+    fields: list[str]
+    fits: bool = False
+    """Whether a vocabulary must be learnt first."""
 
 
 def new(path: Path, output: Path, overwrite: bool = False) -> bool:
@@ -38,22 +51,38 @@ def new(path: Path, output: Path, overwrite: bool = False) -> bool:
     """
     if output.exists() and not overwrite:
         raise UserError(f"{output} is there; give another name as --output, or --overwrite to replace it")
-    found = look(path)
-    text = _text(found, output)
+    draft = _draft(path, output)
     partial = output.with_name(f".{output.name}.check.yaml")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(partial, text)
-        faults = read_config(partial).faults
-        if faults:
-            raise UserError(f"no config can be written for {path}: {faults[0].message}")
+        replace_file(partial, _text(draft, output))
+        read = read_config(partial)
+        if read.faults:
+            raise ConfigError(read.faults)
+        if not draft.fits:  # else the plan lacks what is still to be learnt
+            compile_plan(read)
         os.replace(partial, output)
+    except ConfigError as error:
+        reasons = "; ".join(fault.message for fault in error.faults)
+        raise UserError(f"no config can be written for {path}: {reasons}") from error
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    return _FIT.format(output.name) in text
+    return draft.fits
+
+
+def _draft(path: Path, output: Path) -> Draft:
+    found = look(path)
+    if isinstance(found, Path):
+        return _of_lines(found, output) if is_text(found) else _of_table(found, Columns(found), output)
+    if found.table is not None:
+        with suppress(UserError):  # one that is no table is but one more file beside the others
+            columns = Columns(found.table)
+            if columns.files:
+                return _of_table(found.table, columns, output)
+    return _of_files(found, output)
 
 
 def quoted(value: str) -> str:
@@ -75,22 +104,20 @@ def _escape(letter: str) -> str:
     return letter
 
 
-def _text(found: Files | Path, output: Path) -> str:
-    if isinstance(found, Files):
-        about, source, fields = _of_files(found, output)
-    elif found.name.removesuffix(".gz").endswith(".txt"):
-        about, source, fields = _of_lines(found, output)
-    else:
-        about, source, fields = _of_table(found, output)
+def _text(draft: Draft, output: Path) -> str:
+    name = _one_line(output.name)
+    schema = _one_line(str(files("pipelines.config").joinpath("schema.json")))
+    fit_first = f"pipelines fit {name}; " if draft.fits else ""
     lines = [
-        *(f"# {line}" for line in about),
-        f"#   pipelines check {output.name}; pipelines run {output.name}",
+        *(f"# {line}" for line in draft.about),
+        f"#   {fit_first}pipelines check {name}; pipelines run {name}",
+        f"# yaml-language-server: $schema={schema}",
         "framework: torch  # or tensorflow, with the same numbers",
         "seed: 0  # order and chance are a function of this number, the epoch and the record",
         "source:",
-        *(f"  {line}" for line in source),
+        f"  {draft.source}",
         "fields:",
-        *(f"  {line}" for line in fields),
+        *(f"  {line}" for line in draft.fields),
         "batch: {size: 32, shuffle: true}",
         "# a run stops when more than this share of the records fail; each is listed with the reason",
         "on_error: {at_most: 0.05}",
@@ -100,18 +127,17 @@ def _text(found: Files | Path, output: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-Parts = tuple[list[str], list[str], list[str]]
-
-
-def _of_files(found: Files, output: Path) -> Parts:
+def _of_files(found: Files, output: Path) -> Draft:
     facts = found.facts()
     if not facts:
         raise UserError(f"{found.root}: of {len(found.names)} files none could be read; the first is {found.names[0]}")
     kind = "pictures" if found.modality == "image" else "sounds"
     about = [f"{len(found.names):,} {kind} of {_one_line(found.root.name)}: {', '.join(found.endings)}."]
     if found.others:
-        others = ", ".join(f"{count} {_one_line(ending)}" for ending, count in found.others.most_common(5))
+        others = ", ".join(f"{number} {_one_line(ending)}" for ending, number in found.others.most_common(5))
         about.append(f"Left out, since they are no {kind}: {others}.")
+    if splits := found.splits:
+        about.append(f"{', '.join(splits)}: parts of one set, read together; for one alone name it in `files`.")
     name, label = "", []
     if classes := found.folders:
         about.append(f"{len(classes)} classes, by the folder that a file is in.")
@@ -124,8 +150,8 @@ def _of_files(found: Files, output: Path) -> Parts:
     else:
         about.append("No labels show in folders or names.")
     patterns = ", ".join(map(quoted, found.patterns))
-    source = [f"folder: {{path: {_relative(found.root, output)}, files: [{patterns}]{name}}}"]
-    return about, source, [*_media_field("file", facts), *label]
+    source = f"folder: {{path: {_relative(found.root, output)}, files: [{patterns}]{name}}}"
+    return Draft(about, source, [*_media_field("file", facts), *label])
 
 
 def _media_field(value: str, facts: Sequence[Any], name: str | None = None) -> list[str]:
@@ -142,7 +168,7 @@ def _picture_steps(facts: Sequence[PictureFacts]) -> Iterator[str]:
     yield f"    - image.decode: {{mode: {mode}}}  # of those looked at: {modes}"
     width, height = facts[0].width, facts[0].height
     if len(sizes) == 1 and max(width, height) <= 256:
-        yield f"    # all are {width} x {height}, so nothing is scaled or cut"
+        yield f"    - image.resize: {{size: [{height}, {width}]}}  # what all {len(facts)} looked at have"
     else:
         side = max(side for side in (32, 64, 128, 224) if side <= max(short, 32))
         yield f"    - image.resize: {{size: {side * 8 // 7}}}  # the short side; the median is {short} pixels"
@@ -169,15 +195,15 @@ def _sound_steps(facts: Sequence[SoundFacts]) -> Iterator[str]:
     yield "    - audio.decibels: {floor: 1.0e-6}"
 
 
-def _of_lines(path: Path, output: Path) -> Parts:
+def _of_lines(path: Path, output: Path) -> Draft:
     lengths: list[int] = []
-    source = f"lines: {{path: {_relative(path, output)}}}"
     opened = Lines.model_validate({"path": path.resolve()}).open()
     for place in evenly(len(opened), ROWS):
         with suppress(RecordError, OSError):  # a line that cannot be read fails its own record, in a run
             lengths.append(len(opened.read(place, ["text"])["text"].split()))
-    about = [f"{len(opened):,} lines of {_one_line(path.name)}. No labels show in them.", _FIT.format(output.name)]
-    return about, [source], _text_field("ids", "text", lengths or [1], output)
+    about = [f"{len(opened):,} lines of {_one_line(path.name)}. No labels show in them.", LEARNT]
+    source = f"lines: {{path: {_relative(path, output)}}}"
+    return Draft(about, source, _text_field("ids", "text", lengths or [1], output), fits=True)
 
 
 def _text_field(name: str, value: str, words: Sequence[int], output: Path) -> list[str]:
@@ -194,63 +220,39 @@ def _text_field(name: str, value: str, words: Sequence[int], output: Path) -> li
     ]
 
 
-def _of_table(path: Path, output: Path) -> Parts:
-    opened = Manifest.model_validate({"path": path.resolve()}).open()
-    rows: list[dict[str, Any]] = []
-    for place in evenly(len(opened), ROWS):
-        with suppress(RecordError, OSError):  # a row that cannot be read fails its own record, in a run
-            rows.append(opened.read(place, list(opened.values)))
-    if not rows:
-        raise UserError(f"{path} has no row that can be read")
-    columns = {name: [row[name] for row in rows if row[name] not in (None, "")] for name in opened.values}
-    files = [name for name, cells in columns.items() if _name_files(cells, path.parent)]
+def _of_table(path: Path, columns: Columns, output: Path) -> Draft:
     fields: list[str] = []
-    used: list[str] = []
-    texts = False
-    for name, cells in columns.items():
-        made = _table_field(name, cells, path, name in files, output)
+    left: list[str] = []
+    taken: set[str] = set()
+    fits = False
+    for column, cells in columns.cells.items():
+        name = field_name(column, taken)
+        facts = media(cells, path.parent, column in columns.files)
+        words = words_of(cells)
+        made: list[str] = []
+        if facts:
+            made = _media_field(column, facts, name)
+        elif column in columns.files or len(set(map(str, cells))) < 2:
+            pass  # files of no known kind; or all the same, so that nothing can be learnt from it
+        elif words and few(cells) and max(words) <= MOST_WORDS:
+            made = _label(column, sorted(set(cells)), name)
+        elif words and np.mean(words) >= 2:
+            made, fits = _text_field(name, column, words, output), True
+        elif all(isinstance(cell, (int, float, np.number)) for cell in cells):
+            made = [f"{quoted(name)}:", f"  from: {quoted(column)}"]
         if made:
             fields += made
-            used.append(name)
-            texts = texts or any("text.vocab" in line for line in made)
+            taken.add(name)
+        else:
+            left.append(_one_line(column))
     if not fields:
-        raise UserError(f"{path}: no column holds texts, numbers, labels or names of files: {', '.join(columns)}")
-    about = [f"{len(opened):,} rows of {_one_line(path.name)}."]
-    if left := [_one_line(name) for name in columns if name not in used]:
-        about.append(f"Columns left out: {', '.join(left)}.")
-    if texts:
-        about.append(_FIT.format(output.name))
-    named = f", files: [{', '.join(map(quoted, files))}]" if files else ""
-    return about, [f"manifest: {{path: {_relative(path, output)}{named}}}"], fields
-
-
-def _table_field(name: str, cells: list[Any], path: Path, is_file: bool, output: Path) -> list[str]:
-    if not cells:
-        return []
-    field = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "value"
-    field = field if field[0].isalpha() else f"value_{field}"
-    if is_file:
-        chosen = [cells[place] for place in evenly(len(cells), 100)]
-        for modality in ("image", "audio"):
-            if facts := Files(path.parent, tuple(chosen), modality, Counter()).facts():
-                return _media_field(name, facts, field)
-        return []
-    if len(set(map(str, cells))) == 1:  # nothing can be learnt from it
-        return []
-    if all(isinstance(cell, str) for cell in cells):
-        classes = sorted(set(cells))
-        words = [len(cell.split()) for cell in cells]
-        if len(classes) <= min(MOST_CLASSES, len(cells) // 3) and max(words) <= MOST_WORDS:
-            return _label(name, classes, field)
-        return _text_field(field, name, words, output) if np.mean(words) >= 2 else []
-    if all(isinstance(cell, (int, float, np.number)) for cell in cells):
-        return [f"{quoted(field)}:", f"  from: {quoted(name)}"]
-    return []
-
-
-def _name_files(cells: list[Any], root: Path) -> bool:
-    some = [cells[place] for place in evenly(len(cells), 20)]
-    return bool(some) and all(isinstance(cell, str) and len(cell) < 1000 and (root / cell).is_file() for cell in some)
+        held = ", ".join(left)
+        raise UserError(f"{path}: no column holds texts, numbers, labels, pictures, sounds or names of files: {held}")
+    about = [f"{columns.records:,} rows of {_one_line(path.name)}."]
+    about += [f"Columns left out: {', '.join(left)}."] if left else []
+    about += [LEARNT] if fits else []
+    named = f", files: [{', '.join(map(quoted, columns.files))}]" if columns.files else ""
+    return Draft(about, f"manifest: {{path: {_relative(path, output)}{named}}}", fields, fits)
 
 
 def _label(value: str, classes: Sequence[str], name: str = "label") -> list[str]:

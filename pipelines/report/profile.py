@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipelines.config._models import CacheConfig
-from pipelines.errors import UserError
+from pipelines.errors import RecordError, UserError
 from pipelines.pipeline import Pipeline
+from pipelines.report._evenly import evenly
 from pipelines.report._profile_advice import Figures, Keepable, Spent, Verdict, judge
 from pipelines.report._profile_view import view, write
 from pipelines.report.tables import show
 from pipelines.runtime._cached import CachedSource, prefixes, with_cache
-from pipelines.runtime._chain import is_machines_fault
+from pipelines.runtime._chain import StepFailure
 from pipelines.runtime._clock import FINISH, IDLE, KEPT, MOVE, READ, STACK, TURN, Place, Span, size_of
 from pipelines.runtime._engine import Delivered
 from pipelines.runtime._lanes import Lanes, cores
@@ -194,7 +193,7 @@ def _keepable(pipe: Pipeline) -> tuple[Keepable, ...]:
     if pipe.config.cache is not None:
         return ()
     names = tuple(field.name for field in pipe.plan.fields)
-    indices = np.linspace(0, len(pipe.source) - 1, min(SAMPLE, len(pipe.source))).astype(int).tolist()
+    indices = evenly(len(pipe.source), SAMPLE)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         config = replace(pipe.config, cache=CacheConfig(path=Path(folder), fields=names))
@@ -202,12 +201,14 @@ def _keepable(pipe: Pipeline) -> tuple[Keepable, ...]:
         if cached is None:
             return ()
         for prefix in prefixes(config, pipe.plan):
-            values = [value for i in indices if (value := _kept(cached[1], i, prefix.name)) is not None]
+            values = {i: value for i in indices if (value := _kept(cached[1], i, prefix.name)) is not None}
+            if not values:
+                continue
             begun = time.perf_counter()
-            for i in indices:
+            for i in values:
                 _kept(cached[1], i, prefix.name)
-            each = (time.perf_counter() - begun) / len(indices)
-            size = sum(map(size_of, values)) / max(len(values), 1)
+            each = (time.perf_counter() - begun) / len(values)
+            size = sum(map(size_of, values.values())) / len(values)
             found.append(Keepable(prefix.field.name, prefix.stop, each, size))
     return tuple(found)
 
@@ -216,7 +217,5 @@ def _kept(source: CachedSource, index: int, name: str) -> Any:
     """A record's value from the cache, made and kept where it is not there; None where it fails or is absent."""
     try:
         return source.read(index, [name])[name]
-    except Exception as error:
-        if is_machines_fault(error):
-            raise
+    except (StepFailure, RecordError, OSError):
         return None

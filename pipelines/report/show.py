@@ -14,9 +14,10 @@ from pipelines.config import Config, read_config
 from pipelines.errors import OutputError, UserError
 from pipelines.grid import Grid
 from pipelines.native import need_framework
-from pipelines.pipeline import Pipeline
+from pipelines.pipeline import Pipeline, indices_of
 from pipelines.plan import Plan, compile_plan, grid_of
 from pipelines.report._compare_process import WorkerProcess
+from pipelines.report._evenly import evenly
 from pipelines.report._page import write_page
 from pipelines.report._show_page import (
     Album,
@@ -26,7 +27,7 @@ from pipelines.report._show_page import (
     texts_section,
     tokens_of,
 )
-from pipelines.report._show_take import Apart, Here, Taken, Taker, first_batch, indices_of, spread_indices
+from pipelines.report._show_take import Apart, Here, Taken, Taker, first_batch
 from pipelines.report._show_view import Viewer, kind_of
 from pipelines.report.compare import config_of_both
 from pipelines.report.progress import progress
@@ -84,7 +85,7 @@ def show(
             takers, plan, source, grid, follows = _here(config, overrides, framework, limit)
         if not len(source):
             raise UserError(f"{config}: there is nothing to show: the source has no records")
-        indices = indices_of(source, keys) if keys else spread_indices(len(source), records)
+        indices = indices_of(source, keys) if keys else evenly(len(source), records)
         draws = DRAWS if plan.streams.record and not both else 1
         viewer = Viewer(_sound_bytes(plan, len(indices) * max(draws, len(takers))), follows)
         album.sections.append(plan_section(plan))
@@ -103,7 +104,7 @@ def show(
                 failed += any(taken.failure is not None for _, _, taken in takes)
                 album.sections.append(record_section(album, viewer, plan, index, source.key(index), takes))
                 watch(1)
-        sample = spread_indices(len(source), TEXTS)
+        sample = evenly(len(source), TEXTS)
         taker = next(iter(takers.values()))
         for field in plan.fields:
             if (number := tokens_of(field)) is not None:

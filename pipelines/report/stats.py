@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines.config import Config
+from pipelines.config import BatchConfig, Config
 from pipelines.errors import ConfigError, RecordError
+from pipelines.report._evenly import evenly
 from pipelines.report._facts import Facts, PictureFacts, SoundFacts, facts_of
+from pipelines.sinks._quarantine import listed
 from pipelines.sources._base import Source
 from pipelines.step import Step
 
@@ -39,6 +40,8 @@ class Column:
     texts: list[tuple[int, int]] = field(default_factory=list)
     """Characters and words between white space of each text."""
     numbers: list[float] = field(default_factory=list)
+    not_finite: int = 0
+    """Numbers that are infinite or NaN, which `numbers` leaves out."""
     sizes: list[int] = field(default_factory=list)
     """Elements of each array."""
     values: Counter[str] = field(default_factory=Counter)
@@ -51,7 +54,7 @@ class Column:
     def classes(self) -> Counter[str]:
         """How often each value stands, where there are so few of them that they can be labels; else nothing."""
         few = 1 < len(self.values) <= min(MOST_CLASSES, self.count / 2)
-        return self.values if few else Counter()
+        return self.values if few and self._all_counted else Counter()
 
     @property
     def repeated(self) -> list[list[str]]:
@@ -62,7 +65,13 @@ class Column:
     @property
     def constant(self) -> str | None:
         """The text or number that all values are, if they are."""
-        return next(iter(self.values)) if len(self.values) == 1 and self.count > 1 else None
+        same = len(self.values) == 1 and self.count > 1 and self._all_counted and not self.absent
+        return next(iter(self.values)) if same else None
+
+    @property
+    def _all_counted(self) -> bool:
+        """Whether `values` has all that are there: fractions are not counted, nor is anything above MOST_CLASSES."""
+        return self.values.total() == self.count - self.absent
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Tokens:
 
     field: str
     step: str
+    asked: int
+    """How many records were asked for; those that fail or have no text are not among `lengths`."""
     lengths: list[int]
     unknown: float | None
 
@@ -99,7 +110,8 @@ class Statistics:
             "looked_at": self.looked_at,
             "columns": {column.name: _summary(column) for column in self.columns},
             "tokens": {
-                one.field: {"records": len(one.lengths), "unknown": one.unknown} | spread(one.lengths)
+                one.field: {"records": len(one.lengths), "asked": one.asked, "unknown": one.unknown}
+                | spread(one.lengths)
                 for one in self.tokens
             },
             "failures": {reason: len(keys) for reason, keys in self.failures.items()},
@@ -123,8 +135,8 @@ def statistics(
 ) -> Statistics:
     """Look at up to `most` records of the config's `source`, spread evenly; no framework is loaded but for tokens.
 
-    `first` is how many records the source was opened with, if not all. Headers of files alone are read, nothing is
-    decoded. `watch` is told of each record.
+    `first` is how many records the source was opened with, if not all. Files are read whole, to find what is twice, but
+    nothing is decoded. `watch` is told of each record.
     """
     chosen = evenly(len(source), most)
     columns = {name: Column(name) for name in sorted(source.values)}
@@ -161,21 +173,11 @@ def statistics(
     )
 
 
-def evenly(records: int, most: int) -> list[int]:
-    """Up to `most` numbers below `records`, the first and the last among them."""
-    if records <= most:
-        return list(range(records))
-    return [round(i * (records - 1) / (most - 1)) if most > 1 else 0 for i in range(most)]
-
-
 def quarantine_reasons(folder: Path) -> dict[str, int]:
     """How many records a run has listed as failed, by step and reason; nothing where no run has written."""
-    try:
-        lines = (folder / "quarantine.jsonl").read_text("utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-        return dict(Counter(f"{row['step']}: {row['reason']}" for row in rows).most_common())
-    except (OSError, ValueError, KeyError, TypeError):
+    if not os.path.lexists(folder / "quarantine.jsonl"):
         return {}
+    return dict(Counter(f"{row['step']}: {row['reason']}" for row in listed(folder)).most_common())
 
 
 def _take(column: Column, value: Any, key: str) -> None:
@@ -196,6 +198,9 @@ def _take(column: Column, value: Any, key: str) -> None:
     elif np.ndim(value):
         column.sizes.append(int(np.size(value)))
     else:
+        if not np.isfinite(float(value)):
+            column.not_finite += 1
+            return
         column.numbers.append(float(value))
         if len(column.values) <= MOST_CLASSES and float(value).is_integer():
             column.values[str(int(value))] += 1
@@ -217,22 +222,24 @@ def _place(column: Column, facts: Facts | None) -> None:
 def _tokens(config: Config, chosen: list[int], first: int | None) -> Iterator[Tokens]:
     """Run the tokenizers of the config, on its framework, over some of the records; nothing where there are none."""
     from pipelines.pipeline import Pipeline
-    from pipelines.runtime._chain import StepFailure
+    from pipelines.report._show_take import Here
 
     if not any(use.name.startswith("text.") for field in config.fields for use in field.steps):
         return
-    pipe = Pipeline(config, device="cpu", limit=first, evaluate=True)
-    nodes = {field.name: node for field in pipe.plan.fields for node in field.nodes if _tokenizes(node.step)}
-    ids: dict[str, list[list[int]]] = {name: [] for name in nodes}
-    for index in (chosen[place] for place in evenly(len(chosen), MOST_TOKENIZED)):
-        with suppress(StepFailure):  # told with the records that fail, by a run
-            for trace in pipe.engine.trace(pipe.chunk_of(index), 0):
-                if trace.field in nodes and trace.step == nodes[trace.field].name:
-                    ids[trace.field].append(np.asarray(trace.value).reshape(-1).tolist())
-    for name, node in nodes.items():
-        if ids[name]:
-            counts = Counter(number for text in ids[name] for number in text)
-            yield Tokens(name, node.name, [len(text) for text in ids[name]], _unknown_share(node.step, counts))
+    # by itself: no lengths are measured, nothing is kept, and no other field is run
+    alone = replace(config, batch=BatchConfig(), batch_steps=(), cache=None)
+    taker = Here(Pipeline(alone, device="cpu", limit=first, evaluate=True))
+    some = [chosen[place] for place in evenly(len(chosen), MOST_TOKENIZED)]
+    for planned in taker.plan.fields:
+        number = next((n for n, node in enumerate(planned.nodes, start=1) if _tokenizes(node.step)), None)
+        if number is None:
+            continue
+        step = planned.nodes[number - 1].step
+        ids = [stage.value.reshape(-1).tolist() for stage in taker.values(planned, number, some, epoch=0)]
+        if ids:
+            counts = Counter(one for text in ids for one in text)
+            lengths = [len(text) for text in ids]
+            yield Tokens(planned.name, step.step_name(), len(some), lengths, _unknown_share(step, counts))
 
 
 def _tokenizes(step: Step) -> bool:
@@ -266,6 +273,8 @@ def _summary(column: Column) -> dict[str, Any]:
         found["words"] = spread([words for _, words in column.texts])
     if column.numbers:
         found["numbers"] = spread(column.numbers)
+    if column.not_finite:
+        found["not_finite"] = column.not_finite
     if column.sizes:
         found["elements"] = spread(column.sizes)
     if column.constant is not None:

@@ -87,14 +87,18 @@ class Lane:
         self.number = number
         self.seconds: dict[Place, float] = {}
         self.state = (place, time.perf_counter())
+        self.changes = 0
+        """Odd while `seconds` and `state` do not belong together."""
         self.computed: float | None = None
         """The processor's seconds of this thread when it came to its place, if a recording was on."""
 
     def at(self, place: Place, recording: Recording | None = None) -> None:
         before, since = self.state
         now = time.perf_counter()
+        self.changes += 1
         self.seconds[before] = self.seconds.get(before, 0.0) + now - since
         self.state = (place, now)
+        self.changes += 1
         if recording is None:
             self.computed = None
             return
@@ -106,9 +110,9 @@ class Lane:
     def until_now(self) -> dict[Place, float]:
         """Seconds by place, what is under way included; from any thread."""
         while True:
-            state = self.state
-            seconds = dict(self.seconds)
-            if state is self.state:  # else the thread went on between the two
+            changes = self.changes
+            state, seconds = self.state, dict(self.seconds)
+            if changes == self.changes and not changes % 2:  # else the thread went on between the two
                 seconds[state[0]] = seconds.get(state[0], 0.0) + max(time.perf_counter() - state[1], 0.0)
                 return seconds
 

@@ -8,6 +8,7 @@ while.
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -57,6 +58,8 @@ class Calls:
             time.sleep(QUIET_SECONDS / 6)  # lets the threads have the interpreter
             if self._begun != seen or self._done != self._begun:
                 seen, changed = self._begun, time.monotonic()
+        if now - begin >= MOST_SECONDS:
+            sys.stderr.write(f"pipelines: a read has not ended {MOST_SECONDS:g} s after the program; it may hang now\n")
 
 
 calls = Calls()

@@ -69,16 +69,21 @@ class Quarantine:
             file.close()
 
 
-def quarantined(folder: Path) -> list[str]:
-    """The keys of the records that a run listed as failed, each once, in its order; UserError where there are none."""
+def listed(folder: Path) -> list[dict[str, str]]:
+    """Key, step and reason of each record that a run listed as failed, in order; UserError where there is no list."""
     path = folder / "quarantine.jsonl"
     try:
         with open(path, encoding="utf-8") as file:
-            keys = [json.loads(line)["key"] for line in file]
+            return [{name: str(row[name]) for name in ("key", "step", "reason")} for row in map(json.loads, file)]
     except OSError as error:
         raise UserError(f"expected the folder that a run has written, cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"expected a list that a run has written, {path} is none") from error
+
+
+def quarantined(folder: Path) -> list[str]:
+    """The keys of the records that a run listed as failed, each once, in its order; UserError where there are none."""
+    keys = [row["key"] for row in listed(folder)]
     if not keys:
-        raise UserError(f"{path} lists no record: none has failed")
-    return list(dict.fromkeys(map(str, keys)))
+        raise UserError(f"{folder / 'quarantine.jsonl'} lists no record: none has failed")
+    return list(dict.fromkeys(keys))

@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
@@ -43,7 +45,7 @@ def test_class_folders_of_pictures_run_on_both_frameworks(tmp_path: Path) -> Non
     text = config.read_text()
     assert "# 12 pictures of my data: .png." in text
     assert "1 .md" in text
-    assert "all are 40 x 30" in text
+    assert "image.resize: {size: [30, 40]}  # what all 12 looked at have" in text
     batches = [next(iter(pipelines.load(config, framework=framework, device="cpu"))) for framework in FRAMEWORKS]
     labels = [np.asarray(batch["label"]).tolist() for batch in batches]
     assert labels[0] == labels[1]
@@ -101,6 +103,52 @@ def test_a_table_with_files_labels_texts_and_numbers(tmp_path: Path) -> None:
     assert document["fields"]["class_name"]["from"] == "class name"
     assert [next(iter(step)) for step in document["fields"]["class_name"]["steps"]] == ["label.index"]
     assert document["fields"]["text"]["steps"][0] == "text.basic_english"
+
+
+def test_any_column_can_become_a_field(tmp_path: Path) -> None:
+    """Names of other scripts, of one spelling, or that a batch has already; arrays, and pictures held as bytes."""
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(file, format="PNG")
+    columns = {
+        "名前": list("abcabcabcabc"),
+        "年齢": list("xyxyxyxyxyxy"),
+        "index": list(range(12)),
+        "x_length": list(range(12)),
+        "a b": [n / 2 for n in range(12)],
+        "a_b": [n / 3 for n in range(12)],
+        "vector": [[1.0, 2.0]] * 12,
+        "shot": [file.getvalue()] * 12,
+    }
+    pq.write_table(pa.table(columns), tmp_path / "all.parquet")
+    config = tmp_path / "all.yaml"
+    new(tmp_path / "all.parquet", config)
+    document = YAML(typ="safe").load(config.read_text())
+    assert list(document["fields"]) == ["value", "value_2", "index_value", "x_length_value", "a_b", "a_b_2", "shot"]
+    assert "Columns left out: vector." in config.read_text()
+    assert pipelines.load(config, device="cpu").plan.specs["shot"].shape == (30, 40, 3)
+
+
+def test_a_stray_table_and_parts_of_a_set_are_not_taken_for_more(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for number in range(4):
+            picture(tmp_path / "data" / split / f"{number}.png")
+    (tmp_path / "data/notes.csv").write_text("a,b\n1,2\n")
+    new(tmp_path / "data", tmp_path / "data.yaml")
+    text = (tmp_path / "data.yaml").read_text()
+    assert "8 pictures" in text
+    assert "1 .csv" in text
+    assert "test, train: parts of one set" in text
+    assert "label" not in YAML(typ="safe").load(text)["fields"]
+    (tmp_path / "data/notes.csv").write_text("shot,kind\n" + "".join(f"train/{n % 4}.png,k{n % 2}\n" for n in range(8)))
+    new(tmp_path / "data", tmp_path / "data.yaml", overwrite=True)
+    assert list(YAML(typ="safe").load((tmp_path / "data.yaml").read_text())["fields"]) == ["shot", "kind"]
+
+
+def test_endings_and_names_of_any_case_and_kind(tmp_path: Path) -> None:
+    (tmp_path / "A.TXT").write_text("one text\nand another\n")
+    config = tmp_path / "line\nbreak.yaml"
+    assert new(tmp_path / "A.TXT", config)
+    assert not read_config(config).faults
 
 
 def test_what_no_config_can_be_written_for(tmp_path: Path) -> None:

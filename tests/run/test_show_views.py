@@ -18,10 +18,11 @@ from pipelines.audio.mel import Mel
 from pipelines.audio.stft import Stft
 from pipelines.image.normalize import Normalize
 from pipelines.plan import FieldPlan, Node
+from pipelines.report._evenly import evenly
 from pipelines.report._page import figure_png
 from pipelines.report._show_audio import sound_of, spectrogram_figure, waveform_figure
 from pipelines.report._show_picture import class_colours, grid_pixels, pixels_of, with_boxes
-from pipelines.report._show_take import Stage, Taken, spread_indices
+from pipelines.report._show_take import Stage, Taken
 from pipelines.report._show_text import frequency_figure, ids_of
 from pipelines.report._show_view import Viewer
 from pipelines.spec import BOXES, Spec, picture, waveform
@@ -231,6 +232,6 @@ def test_tokens_that_the_font_lacks_are_no_reason_to_warn() -> None:
 
 
 def test_records_are_spread_from_the_first_to_the_last() -> None:
-    assert spread_indices(900, 4) == [0, 300, 599, 899]
-    assert spread_indices(2, 4) == [0, 1]
-    assert spread_indices(1, 4) == [0]
+    assert evenly(900, 4) == [0, 300, 599, 899]
+    assert evenly(2, 4) == [0, 1]
+    assert evenly(1, 4) == [0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from PIL import Image
 from rich.console import Console
 
 from pipelines.config import read_config
+from pipelines.errors import UserError
 from pipelines.plan import open_source
+from pipelines.report._evenly import evenly
 from pipelines.report._facts import PictureFacts, SoundFacts, facts_of
-from pipelines.report._stats_view import stats_page, stats_tables
-from pipelines.report.stats import Statistics, evenly, statistics
+from pipelines.report._stats_view import _bars, stats_page, stats_tables
+from pipelines.report.stats import Statistics, quarantine_reasons, statistics
 
 
 def config(folder: Path, source: dict[str, Any], fields: dict[str, Any], **more: Any) -> Path:
@@ -132,6 +135,47 @@ def test_a_sample_says_so_and_text_is_never_markup(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;0&lt;/script&gt; $x$ [red]" in page
     assert page.count("data:image/png;base64,") == 2
+
+
+def test_fractions_and_what_is_not_finite_are_no_labels(tmp_path: Path) -> None:
+    rows = [{"score": score, "one": 1, "size": [1.5, 2.0]} for score in (0.0, 0.5, 0.25, 0.75, float("inf"), 0.0)]
+    (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = looked_at(config(tmp_path, {"manifest": {"path": "table.jsonl"}}, {"one": {"from": "one"}}))
+    score = found.as_dict()["columns"]["score"]
+    assert score["numbers"] == {"min": 0.0, "median": 0.25, "mean": 0.3, "max": 0.75}
+    assert score["not_finite"] == 1
+    assert "classes" not in score
+    assert "always" not in score
+    assert found.as_dict()["columns"]["one"]["always"] == "1"
+    json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    stats_page(found, tmp_path / "page.html")
+
+
+def test_texts_are_counted_whatever_else_a_record_has(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("<unk>\na\n")
+    (tmp_path / "a.png").write_bytes(b"broken")
+    rows = [{"text": "a b c"[: 1 + 2 * (n % 3)], "file": "a.png"} for n in range(6)]
+    (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = {
+        "picture": {"from": "file", "steps": ["image.decode"]},
+        "ids": {"from": "text", "steps": ["text.whitespace", {"text.vocab": {"file": "words.txt"}}]},
+    }
+    found = looked_at(config(tmp_path, {"manifest": {"path": "table.jsonl", "files": ["file"]}}, fields))
+    assert [(one.asked, one.lengths) for one in found.tokens] == [(6, [1, 2, 3] * 2)]
+
+
+def test_long_classes_of_one_beginning_stay_apart(tmp_path: Path) -> None:
+    classes = Counter({"x" * 40 + "a": 3, "x" * 40 + "b": 5})
+    (axes,) = _bars(classes).axes
+    assert sorted(patch.get_width() for patch in axes.patches) == [3, 5]
+    assert len({patch.get_y() for patch in axes.patches}) == 2
+
+
+def test_a_damaged_list_of_a_run_is_told(tmp_path: Path) -> None:
+    assert quarantine_reasons(tmp_path) == {}
+    (tmp_path / "quarantine.jsonl").write_text("{no json\n")
+    with pytest.raises(UserError, match="expected a list that a run has written"):
+        quarantine_reasons(tmp_path)
 
 
 def test_evenly_takes_the_ends() -> None:
