@@ -76,7 +76,7 @@ class Cache:
         dtype = np.dtype(self._spec.dtype)
         size = math.prod(shape) * dtype.itemsize
         there = os.fstat(self._files[segment]).st_size  # an index that is wrong must not have memory taken
-        fits = min(offset, *shape) >= 0 and 0 <= size <= there - offset
+        fits = min([offset, *shape]) >= 0 and 0 <= size <= there - offset
         data = os.pread(self._files[segment], size, offset) if fits else b""
         if not fits or len(data) != size or crc32c.crc32c(data) != checksum:
             self._places[index, 0] = _ABSENT

@@ -67,6 +67,18 @@ def test_batches_are_the_same_with_it(samples: Path, framework: str, tmp_path: P
     assert len(list(tmp_path.glob("picture-*/*.data"))) == 1
 
 
+def test_a_value_without_axes_is_kept_too(samples: Path, framework: str, tmp_path: Path) -> None:
+    """A class by its number: there is no axis that could have a size."""
+    classes = {"label.index": {"classes": ["circle", "square", "triangle", "star"]}}
+    fields = {"label": {"from": "folder", "steps": [classes]}}
+    kept = {"path": str(tmp_path), "fields": ["label"]}
+    pipe = pipelines.load(config(samples, framework, None, fields=fields, cache=kept), device="cpu")
+    first, second = ({int(i): int(n) for b in pipe for i, n in zip(b["index"], b["label"], strict=True)} for _ in "12")
+    assert first == second
+    assert set(first.values()) == {0, 1, 2, 3}
+    assert pipe.counts.quarantined == 0
+
+
 def test_kept_values_are_not_made_again(
     samples: Path, framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
