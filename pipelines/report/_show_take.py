@@ -12,7 +12,7 @@ from pipelines.pipeline import Pipeline
 from pipelines.plan import FieldPlan, Node, Plan
 from pipelines.report._compare_process import WorkerProcess
 from pipelines.report._compare_wire import Place, read, take
-from pipelines.runtime._chain import Chain, StepFailure, is_machines_fault, read_raw, reason_of
+from pipelines.runtime._chain import Chain, StepFailure, read_raw
 from pipelines.sources._base import Source
 from pipelines.spec import Spec
 
@@ -145,11 +145,9 @@ class Apart:
     def take(self, index: int, epoch: int, fields: list[str] | None = None) -> Taken:
         """What flows for the record `index` with the draws of `epoch`, which the process was started with."""
         try:
-            self._source.read(index, self.plan.values)
-        except Exception as error:
-            if is_machines_fault(error):
-                raise
-            return Taken({}, Fell("", "read", reason_of(error)))
+            read_raw(self._source, index, self.plan.values)
+        except StepFailure as error:
+            return Taken({}, Fell(error.field, error.step, error.reason))
         file = self._process.file
         failures = self._process.ask("give", index=index, file=str(file), fields=fields)["failures"]
         stages: dict[tuple[str, int, int], Stage] = {}
