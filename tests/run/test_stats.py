@@ -181,4 +181,6 @@ def test_a_damaged_list_of_a_run_is_told(tmp_path: Path) -> None:
 def test_evenly_takes_the_ends() -> None:
     assert evenly(5, 10) == [0, 1, 2, 3, 4]
     assert evenly(1000, 3) == [0, 500, 999]
+    assert evenly(1000, 1) == [0]
+    assert evenly(0, 3) == []
     assert len(set(evenly(1_000_000, 10_000))) == 10_000
