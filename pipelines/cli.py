@@ -138,8 +138,7 @@ def run(
         f"{summary.framework}: read {summary.read} = delivered {summary.delivered} + quarantined {summary.quarantined}"
         f" + left over {summary.left_over}, {summary.seconds:.1f} s, {summary.records_per_second:,.0f} records/s"
     )
-    if summary.output:
-        typer.echo(f"wrote {summary.output}")
+    typer.echo(f"wrote {summary.output}" if summary.output else "wrote nothing; --output FOLDER keeps the batches")
 
 
 @app.command()
@@ -435,6 +434,6 @@ def _user_words() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the `pipelines` command."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes would bury the messages
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # notes of every start-up; errors are raised
     with _user_words():
         app(standalone_mode=True)

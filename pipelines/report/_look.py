@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import os
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -24,6 +27,7 @@ MOST_FILES = 300
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
 """Names of folders that are parts of a set and no classes."""
 MOST_CLASSES = 100
+HEAD = 1 << 16
 
 Fact = TypeVar("Fact")
 
@@ -46,21 +50,26 @@ class Files:
 
     @property
     def patterns(self) -> list[str]:
-        deep = "**/" if any("/" in name for name in self.names) else ""
-        return [f"{deep}*{ending}" for ending in self.endings]
+        """What the source is to match: within the training part, where the files lie in parts of a set."""
+        parts, inner = self.splits, self.names
+        chosen = training(parts)
+        if chosen:
+            inner = tuple(name.split("/", 1)[1] for name in self.names if name.startswith(f"{chosen}/"))
+        deep = "**/" if any("/" in name for name in inner) else ""
+        return [f"{chosen}/{deep}*{ending}" if chosen else f"{deep}*{ending}" for ending in self.endings]
 
     @property
     def folders(self) -> list[str]:
         """The classes, where each file lies in a folder named after its own and the folders repeat; else nothing."""
         parents = {PurePosixPath(name).parent.name for name in self.names}
         few = 1 < len(parents) <= min(MOST_CLASSES, len(self.names) // 2)
-        return sorted(parents) if few and "" not in parents and not self.splits else []
+        return sorted(parents) if few and "" not in parents and not parents & set(self.splits) else []
 
     @property
-    def splits(self) -> list[str]:
-        """The folders that the files lie in, where these are parts of a set: train, test .."""
-        parents = {PurePosixPath(name).parent.name for name in self.names}
-        return sorted(parents) if {parent.lower() for parent in parents} <= SPLITS else []
+    def splits(self) -> dict[str, int]:
+        """The folders at the top and how many files each holds, where these are parts of a set: train, test .."""
+        tops = Counter(name.split("/")[0] if "/" in name else "" for name in self.names)
+        return dict(sorted(tops.items())) if {top.lower() for top in tops} <= SPLITS else {}
 
     def facts(self) -> list[PictureFacts] | list[SoundFacts]:
         """What up to 300 of the files say of themselves; damaged ones are left out, as a run would."""
@@ -91,9 +100,9 @@ def look(path: Path) -> Files | Path:
         UserError: nothing that a source reads, or several kinds of it.
     """
     if path.is_file():
-        if _ending(path.name) in (*ENDINGS, *TEXTS):
+        if _ending(path.name) in (*ENDINGS, *TEXTS) or _holds_text(path):
             return path
-        raise UserError(f"{path}: expected a folder, a table ({', '.join(ENDINGS)}) or lines of text (.txt)")
+        raise UserError(f"{path}: expected a folder, a table ({', '.join(ENDINGS)}) or lines of text")
     if not path.is_dir():
         raise UserError(f"{path} is neither a folder nor a file")
     try:
@@ -140,9 +149,25 @@ def _facts(root: Path, names: Sequence[str], read: Any) -> list[Any]:
     return found
 
 
+def training(splits: Collection[str]) -> str:
+    """The folder of the training part, if there is one."""
+    return next((split for split in splits if split.lower().startswith("train")), "")
+
+
 def is_text(path: Path) -> bool:
     """Whether `path` is lines of text, and no table."""
-    return _ending(path.name) in TEXTS
+    return _ending(path.name) not in ENDINGS
+
+
+def _holds_text(path: Path) -> bool:
+    """Whether a file, unpacked if it is a .gz, begins with text in UTF-8."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            begin = file.read(HEAD)
+        text = codecs.getincrementaldecoder("utf-8")().decode(begin)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error):
+        return False
+    return bool(text) and "\0" not in text
 
 
 def _hidden(name: str) -> bool:

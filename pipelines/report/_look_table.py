@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config._models import FIELD_NAME, RESERVED
-from pipelines.errors import RecordError, UserError
+from pipelines.errors import RecordError, SourceError, UserError
 from pipelines.report._evenly import evenly
 from pipelines.report._facts import facts_of
 from pipelines.report._look import MOST_CLASSES, Files
@@ -19,6 +19,9 @@ from pipelines.sources.manifest import Manifest
 
 ROWS = 500
 FILES = 100
+KEYS = {"id", "key", "name", "uid", "uuid"}
+MOST_WORDS = 4
+"""Of the name of a class, or of a column."""
 
 
 class Columns:
@@ -26,6 +29,11 @@ class Columns:
 
     def __init__(self, path: Path) -> None:
         opened = Manifest.model_validate({"path": path.resolve()}).open()
+        self.names: tuple[str, ...] = ()
+        """Names for the columns of a table that has none."""
+        if path.with_suffix("").suffix != ".jsonl" and _is_data(tuple(opened.values), path):
+            self.names = tuple(f"column{number + 1}" for number in range(len(opened.values)))
+            opened = Manifest.model_validate({"path": path.resolve(), "columns": self.names, "header": False}).open()
         rows: list[dict[str, Any]] = []
         for place in evenly(len(opened), ROWS):
             with suppress(RecordError, OSError):  # a row that cannot be read fails its own record, in a run
@@ -35,6 +43,18 @@ class Columns:
         self.records = len(opened)
         self.cells = {name: [row[name] for row in rows if _is_there(row[name])] for name in opened.values}
         self.files = [name for name, cells in self.cells.items() if _name_files(cells, path.parent)]
+        self.key = next((name for name in (*self.files, *self.cells) if self._names_records(name, path)), None)
+
+    def _names_records(self, name: str, path: Path) -> bool:
+        """Whether a column of files, or one called so, tells every record from all others."""
+        if name not in self.files and name.lower() not in KEYS:
+            return False
+        try:
+            named = {"columns": self.names, "header": False} if self.names else {}
+            Manifest.model_validate({"path": path.resolve(), "key": name, **named}).open()
+        except SourceError:
+            return False
+        return True
 
 
 def field_name(column: str, taken: set[str]) -> str:
@@ -69,6 +89,14 @@ def words_of(cells: list[Any]) -> list[int]:
 def few(cells: list[Any]) -> bool:
     """Whether the values repeat enough to be labels."""
     return len(set(cells)) <= min(MOST_CLASSES, len(cells) // 3)
+
+
+def _is_data(names: tuple[str, ...], path: Path) -> bool:
+    """Whether what was taken for the names of columns is a row: names of a file, numbers, or whole sentences."""
+    if not {".csv", ".tsv"} & set(path.suffixes):
+        return False
+    number = re.compile(r"[-+]?\d+([.,]\d+)?")
+    return any(number.fullmatch(n) or len(n.split()) > MOST_WORDS or (path.parent / n).is_file() for n in names)
 
 
 def _is_there(cell: Any) -> bool:

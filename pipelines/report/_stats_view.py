@@ -60,7 +60,7 @@ def stats_page(found: Statistics, path: Path) -> None:
     wrong: list[Block] = []
     for title, headings, rows in _wrong(found):
         wrong += [Words(title), Table(headings, _cells(rows))]
-    sections.append(Section("What is wrong", [*wrong, *map(Words, _notes(found))]))
+    sections.append(Section("Health", [*wrong, *map(Words, _notes(found))]))
     write_page(path, f"{found.config}: the data", _lead(found), sections)
 
 
@@ -77,8 +77,7 @@ def _lead(found: Statistics) -> str:
 def _notes(found: Statistics) -> Iterator[str]:
     if found.untold:
         yield found.untold
-    odd = [c for c in found.columns if c.unknown_files and (c.pictures or c.sounds)]
-    if not found.failures and not odd:
+    if not found.failures:
         yield "every record looked at can be read, as its header says; damage further in shows in a run"
 
 
@@ -110,8 +109,9 @@ def _tables(column: Column) -> Iterator[Titled]:
     add("width, pixels", [one.width for one in column.pictures])
     add("height, pixels", [one.height for one in column.pictures])
     add("length, seconds", [one.seconds for one in column.sounds])
-    add("characters", [characters for characters, _ in column.texts])
-    add("words between white space", [words for _, words in column.texts])
+    if not column.classes:
+        add("characters", [characters for characters, _ in column.texts])
+        add("words between white space", [words for _, words in column.texts])
     add("number", column.numbers)
     add("elements", column.sizes)
     yield title, SPREAD, rows
@@ -119,7 +119,7 @@ def _tables(column: Column) -> Iterator[Titled]:
     formats = [one.format for one in column.pictures] + [one.format for one in column.sounds]
     kinds += [("format", value, n) for value, n in Counter(formats).most_common()]
     if column.unknown_files:
-        kinds.append(("format", "neither a picture nor a sound", column.unknown_files))
+        kinds.append(("format", "neither a picture nor a sound", len(column.unknown_files)))
     kinds += [("mode", value, n) for value, n in Counter(one.mode for one in column.pictures).most_common()]
     kinds += [("sampling rate, Hz", v, n) for v, n in Counter(one.rate_hz for one in column.sounds).most_common()]
     kinds += [("channels", value, n) for value, n in Counter(one.channels for one in column.sounds).most_common()]
@@ -133,7 +133,7 @@ def _tables(column: Column) -> Iterator[Titled]:
     if repeated := column.repeated:
         shown = [(", ".join(keys[:3]), len(keys)) for keys in repeated[:MOST_REPEATED]]
         count = sum(len(keys) - 1 for keys in repeated)
-        yield f"{column.name}: {count} records hold what another holds", ("the same in", "records"), shown
+        yield f"{column.name}: records that hold what another holds: {count}", ("the same in", "records"), shown
 
 
 def _token_table(one: Tokens) -> Iterator[Titled]:
@@ -224,5 +224,5 @@ def _number(value: float) -> float:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        value = _number(value)
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)

@@ -19,13 +19,11 @@ from pipelines.errors import ConfigError, RecordError, UserError
 from pipelines.plan import compile_plan
 from pipelines.report._evenly import evenly
 from pipelines.report._facts import PictureFacts, SoundFacts
-from pipelines.report._look import Files, is_text, look
-from pipelines.report._look_table import ROWS, Columns, few, field_name, media, words_of
+from pipelines.report._look import Files, is_text, look, training
+from pipelines.report._look_table import MOST_WORDS, ROWS, Columns, few, field_name, media, words_of
 from pipelines.sinks._files import replace_file
 from pipelines.sources.lines import Lines
 
-MOST_WORDS = 4
-"""Of the name of a class."""
 IMAGENET = "mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
 LEARNT = "The vocabulary is learnt from the texts before the first run."
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*")
@@ -137,7 +135,10 @@ def _of_files(found: Files, output: Path) -> Draft:
         others = ", ".join(f"{number} {_one_line(ending)}" for ending, number in found.others.most_common(5))
         about.append(f"Left out, since they are no {kind}: {others}.")
     if splits := found.splits:
-        about.append(f"{', '.join(splits)}: parts of one set, read together; for one alone name it in `files`.")
+        told = ", ".join(f"{name} {number:,}" for name, number in splits.items())
+        chosen = training(splits)
+        below = f" Below is {chosen}; `files` names the others." if chosen else ""
+        about.append(f"They lie in parts of a set: {told}.{below}")
     name, label = "", []
     if classes := found.folders:
         about.append(f"{len(classes)} classes, by the folder that a file is in.")
@@ -207,7 +208,8 @@ def _of_lines(path: Path, output: Path) -> Draft:
 
 
 def _text_field(name: str, value: str, words: Sequence[int], output: Path) -> list[str]:
-    length = int(np.ceil(np.quantile(words, 0.95) * 1.25 / 8) * 8) or 8  # punctuation becomes tokens too
+    short = int(np.ceil(np.quantile(words, 0.95)))
+    length = int(np.ceil(short * 1.25 / 8) * 8) or 8  # punctuation becomes tokens too
     file = quoted(f"{output.stem}_{name}.txt")
     return [
         f"{quoted(name)}:",
@@ -215,7 +217,7 @@ def _text_field(name: str, value: str, words: Sequence[int], output: Path) -> li
         "  steps:",
         "    - text.basic_english",
         f"    - text.vocab: {{file: {file}, size: 20000, special: [<pad>, <unk>]}}  # id 0 is padding",
-        f"    - text.truncate: {{length: {length}}}  # {min(words)} to {max(words)} words a text",
+        f"    - text.truncate: {{length: {length}}}  # 95 % have {short} words or fewer, without punctuation",
         f"    - text.pad: {{length: {length}, value: 0}}",
     ]
 
@@ -251,7 +253,11 @@ def _of_table(path: Path, columns: Columns, output: Path) -> Draft:
     about = [f"{columns.records:,} rows of {_one_line(path.name)}."]
     about += [f"Columns left out: {', '.join(left)}."] if left else []
     about += [LEARNT] if fits else []
-    named = f", files: [{', '.join(map(quoted, columns.files))}]" if columns.files else ""
+    named = f", columns: [{', '.join(columns.names)}], header: false" if columns.names else ""
+    named += f", key: {quoted(columns.key)}" if columns.key else ""
+    named += f", files: [{', '.join(map(quoted, columns.files))}]" if columns.files else ""
+    if columns.names:
+        about.append("Its first row is no header; call the columns what they are.")
     return Draft(about, f"manifest: {{path: {_relative(path, output)}{named}}}", fields, fits)
 
 

@@ -36,7 +36,8 @@ class Column:
     """Bytes of each file."""
     pictures: list[PictureFacts] = field(default_factory=list)
     sounds: list[SoundFacts] = field(default_factory=list)
-    unknown_files: int = 0
+    unknown_files: list[str] = field(default_factory=list)
+    """Keys of files that are neither pictures nor sounds."""
     texts: list[tuple[int, int]] = field(default_factory=list)
     """Characters and words between white space of each text."""
     numbers: list[float] = field(default_factory=list)
@@ -154,12 +155,15 @@ def statistics(
                     failures.setdefault(f"{name}: {error}", []).append(source.key(index))
         if watch is not None:
             watch(1)
+    for column in columns.values():
+        if column.unknown_files and (column.pictures or column.sounds):  # they are where others can be decoded
+            failures[f"{column.name}: neither a picture nor a sound"] = column.unknown_files
     tokens: tuple[Tokens, ...] = ()
     untold = ""
     try:
         tokens = tuple(_tokens(config, chosen, first))
     except ConfigError as error:
-        untold = f"no tokens are counted, since the config has faults, the first of them: {error.faults[0]}"
+        untold = f"no tokens are counted: {error.faults[0].message}"
     told = config.output.path if config.output else None
     return Statistics(
         config.path.stem,
@@ -189,7 +193,7 @@ def _take(column: Column, value: Any, key: str) -> None:
     if isinstance(value, bytes):
         column.lengths.append(len(value))
         _note(column, value, key)
-        _place(column, facts_of(value))
+        _place(column, facts_of(value), key)
     elif isinstance(value, str):
         column.texts.append((len(value), len(value.split())))
         _note(column, value.encode("utf-8", "surrogatepass"), key)
@@ -210,13 +214,13 @@ def _note(column: Column, content: bytes, key: str) -> None:
     column.digests.setdefault(blake2b(content, digest_size=16).digest(), []).append(key)
 
 
-def _place(column: Column, facts: Facts | None) -> None:
+def _place(column: Column, facts: Facts | None, key: str) -> None:
     if isinstance(facts, PictureFacts):
         column.pictures.append(facts)
     elif isinstance(facts, SoundFacts):
         column.sounds.append(facts)
     else:
-        column.unknown_files += 1
+        column.unknown_files.append(key)
 
 
 def _tokens(config: Config, chosen: list[int], first: int | None) -> Iterator[Tokens]:
@@ -259,7 +263,7 @@ def _summary(column: Column) -> dict[str, Any]:
         found["bytes"] = spread(column.lengths)
         formats = [one.format for one in column.pictures] + [one.format for one in column.sounds]
         found["formats"] = dict(Counter(formats).most_common())
-        found["other_files"] = column.unknown_files
+        found["other_files"] = len(column.unknown_files)
     if column.pictures:
         found["width"] = spread([one.width for one in column.pictures])
         found["height"] = spread([one.height for one in column.pictures])

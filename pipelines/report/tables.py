@@ -48,7 +48,7 @@ def plan_table(config: Config, plan: Plan, records: int, lengths: Lengths | None
             )
         parts += [table, Text()]
     order = "shuffled" if config.batch.shuffle else "in order"
-    shapes = ", ".join(batch_shape(config, name, spec) for name, spec in plan.specs.items())
+    shapes = ", ".join(batch_shape(config, name, spec, records) for name, spec in plan.specs.items())
     parts.append(Text(f"{config.framework}: {records} records {order}, {_batches(config, plan, records, lengths)}"))
     parts.append(Text(f"one batch: {shapes}"))
     if plan.one_framework:
@@ -61,7 +61,9 @@ def _batches(config: Config, plan: Plan, records: int, lengths: Lengths | None) 
     batch, wanted = config.batch, config.batch.buckets
     grid = grid_of(config, records, lengths)
     if wanted is None:
-        return f"{grid.batches()} batches of {batch.size}"
+        batches = grid.batches()
+        held = records if batches == 1 and not grid.fills else batch.size
+        return f"{batches} batch{'es' * (batches != 1)} of {held}"
     what = plan.sorted_by or wanted.column
     size = f"of {batch.rows}" if batch.tokens is None else f"of rows x longest {what} <= {batch.tokens:g}"
     size += f", at most {batch.rows} rows" if batch.tokens is not None and batch.rows else ""
@@ -77,10 +79,11 @@ def _batches(config: Config, plan: Plan, records: int, lengths: Lengths | None) 
     return told + (f"\n{lost} records {why}" if lost else "")
 
 
-def batch_shape(config: Config, name: str, spec: Spec) -> str:
+def batch_shape(config: Config, name: str, spec: Spec, records: int) -> str:
     """`mel float32[32, 64, 101]`: a field's part of a batch, as the framework holds it."""
     sizes = [str(axis.size or axis.name) for axis in spec.native(config.framework)]
-    return f"{name} {spec.dtype}[{', '.join([str(config.batch.rows or 'rows'), *sizes])}]"
+    rows = config.batch.rows if config.batch.fixed or not config.batch.rows else min(config.batch.rows, records)
+    return f"{name} {spec.dtype}[{', '.join([str(rows or 'rows'), *sizes])}]"
 
 
 def steps_table() -> RenderableType:

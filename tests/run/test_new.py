@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ruamel.yaml import YAML
 import pipelines
 from pipelines.config import read_config
 from pipelines.errors import UserError
-from pipelines.plan import compile_plan
+from pipelines.plan import compile_plan, open_source
 from pipelines.report.new import new, quoted
 from pipelines.spec import FRAMEWORKS
 
@@ -28,6 +29,11 @@ AWKWARD = ("cat", 'a: "#{b}', "no", "${HOME}", "ünï 世", "it's, [x]")
 def picture(path: Path, size: tuple[int, int] = (40, 30)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (9, 99, 199)).save(path)
+
+
+def keys(config: Path) -> list[str]:
+    source = open_source(read_config(config))
+    return [source.key(index) for index in range(len(source))]
 
 
 def sound(path: Path, rate: int, seconds: float) -> None:
@@ -137,11 +143,43 @@ def test_a_stray_table_and_parts_of_a_set_are_not_taken_for_more(tmp_path: Path)
     text = (tmp_path / "data.yaml").read_text()
     assert "8 pictures" in text
     assert "1 .csv" in text
-    assert "test, train: parts of one set" in text
+    assert "They lie in parts of a set: test 4, train 4. Below is train" in text
+    assert [f"train/{n}.png" for n in range(4)] == keys(tmp_path / "data.yaml")
     assert "label" not in YAML(typ="safe").load(text)["fields"]
     (tmp_path / "data/notes.csv").write_text("shot,kind\n" + "".join(f"train/{n % 4}.png,k{n % 2}\n" for n in range(8)))
     new(tmp_path / "data", tmp_path / "data.yaml", overwrite=True)
     assert list(YAML(typ="safe").load((tmp_path / "data.yaml").read_text())["fields"]) == ["shot", "kind"]
+
+
+def test_parts_of_a_set_have_classes_within(tmp_path: Path) -> None:
+    for name in ("train/cat/a", "train/cat/b", "train/dog/c", "train/dog/d", "val/cat/e", "val/dog/f"):
+        picture(tmp_path / f"data/{name}.png")
+    new(tmp_path / "data", tmp_path / "data.yaml")
+    assert len(keys(tmp_path / "data.yaml")) == 4
+    assert "label.index: {classes: [cat, dog]}" in (tmp_path / "data.yaml").read_text()
+
+
+def test_a_table_without_a_header_loses_no_row(tmp_path: Path) -> None:
+    rows = [(n % 3 + 1, f"Item {n} of the news", f"What {n} has to say is said here.") for n in range(12)]
+    with open(tmp_path / "news.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    config = tmp_path / "news.yaml"
+    assert new(tmp_path / "news.csv", config)
+    assert "Its first row is no header" in config.read_text()
+    read = read_config(config)
+    assert not read.faults
+    assert len(open_source(read)) == 12
+    assert [field.name for field in read.fields] == ["column1", "column2", "column3"]
+
+
+def test_text_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "train.en.gz", "wt") as file:
+        file.write("a line of text\nand one more\n" * 3)
+    assert new(tmp_path / "train.en.gz", tmp_path / "train.yaml")
+    assert len(keys(tmp_path / "train.yaml")) == 6
+    (tmp_path / "model.bin").write_bytes(b"\0\1\2\xff")
+    with pytest.raises(UserError, match="expected a folder, a table"):
+        new(tmp_path / "model.bin", tmp_path / "x.yaml")
 
 
 def test_endings_and_names_of_any_case_and_kind(tmp_path: Path) -> None:
