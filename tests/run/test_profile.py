@@ -65,7 +65,7 @@ def endless(framework: str) -> Pipeline:
 
 
 def test_a_slow_step_is_named_with_its_share(slow_flip: list[float]) -> None:
-    found = profile(endless("torch"), 0.6)
+    found = profile(endless("torch"), 2.0)
     figures, verdict = found.figures, found.verdict
     assert verdict.bottleneck == "picture: image.flip"
     step = next(one for one in figures.spent if one.name == "image.flip")
@@ -73,7 +73,7 @@ def test_a_slow_step_is_named_with_its_share(slow_flip: list[float]) -> None:
     naps = figures.batches * sum(slow_flip) / len(slow_flip)
     assert step.seconds == pytest.approx(naps, abs=2 * figures.threads * NAP, rel=0.05)
     assert verdict.share == pytest.approx(step.own / sum(one.own for one in figures.spent))
-    assert step.own == pytest.approx(step.seconds, rel=0.3)  # a tenth of a second has some 10 naps, give or take two
+    assert step.own == pytest.approx(step.seconds, rel=0.3)  # of some 45 naps two may be cut; the rest is for a busy machine's stalls
     assert step.computed is not None
     assert step.computed < 0.2
     assert any(one.change == "--threads 4" for one in verdict.advice)
