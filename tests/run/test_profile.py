@@ -73,7 +73,8 @@ def test_a_slow_step_is_named_with_its_share(slow_flip: list[float]) -> None:
     naps = figures.batches * sum(slow_flip) / len(slow_flip)
     assert step.seconds == pytest.approx(naps, abs=2 * figures.threads * NAP, rel=0.05)
     assert verdict.share == pytest.approx(step.own / sum(one.own for one in figures.spent))
-    assert step.own == pytest.approx(step.seconds, rel=0.3)  # of some 45 naps two may be cut; the rest is for a busy machine's stalls
+    # of some 45 naps two may be cut; the rest is for a busy machine's stalls
+    assert step.own == pytest.approx(step.seconds, rel=0.3)
     assert step.computed is not None
     assert step.computed < 0.2
     assert any(one.change == "--threads 4" for one in verdict.advice)
