@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -59,8 +60,8 @@ class Pipeline:
     int64[rows, axes]), `<field>_mask` for optional fields (bool[rows]), `key`, `index` (int64[rows]),
     `_valid` (bool[rows]) where batches are filled up, and `_state`, the state after this batch.
 
-    Attributes: `plan` (every seam's spec), `source`, `counts` and `quarantine` of the epoch
-    begun last.
+    Attributes: `plan` (every seam's spec), `source`, `grid` (the batches of each epoch), `counts` and `quarantine` of
+    the epoch begun last.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Pipeline:
         if lengths is not None:
             self._sections["lengths"] = lengths_hash(lengths if chosen is None else lengths[chosen])
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
+        self._handed = array("q")  # the position after each batch handed over since the iteration began
         self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
         bounded = None
         if lengths is not None and self.grid.by_budget:
@@ -130,7 +132,7 @@ class Pipeline:
 
     def __len__(self) -> int:
         """Batches of a whole epoch on this rank; where `batch.tokens` cuts them, of the epoch that begins next."""
-        return self.grid.batches(self._next[0])
+        return self.grid.batches(self.next_start[0])
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -147,7 +149,7 @@ class Pipeline:
 
     def facts(self) -> dict[str, str]:
         """What it runs, where, and where it stands, in words."""
-        epoch, position = self._next
+        epoch, position = self.next_start
         place = f"epoch {epoch}, position {position}" if position else f"epoch {epoch}"
         rank = f", rank {self.grid.rank} of {self.grid.world}" if self.grid.world > 1 else ""
         return {
@@ -164,7 +166,7 @@ class Pipeline:
         specs = self.plan.specs  # one object for all batches
         for delivered in self.epoch(part, parts):
             if delivered.batch is not None:
-                yield Batch(delivered.batch | {"_state": json.dumps(self.state())}, specs)
+                yield Batch(delivered.batch | {"_state": self._hand_over(delivered.chunk)}, specs)
 
     def epoch(self, part: int = 0, parts: int = 1) -> Iterator[Delivered]:
         """One epoch with its accounts: every batch of the grid, also those of which no row is left.
@@ -178,12 +180,18 @@ class Pipeline:
         if parts == 1:
             self._close()
 
-    def state(self) -> dict[str, Any]:
+    def state(self, batches: int | None = None) -> dict[str, Any]:
         """Where the run stands after the last batch handed over: small, plain JSON.
 
-        Valid for any number of threads and ranks and for both frameworks.
+        `batches` asks for the state after so many of the batches handed over since the iteration began instead, for a
+        consumer that is handed batches before it uses them, as `keras.Model.fit` is. Valid for any number of threads
+        and ranks and for both frameworks. ValueError for batches that are not handed over yet.
         """
         epoch, position = self._reached
+        if batches is not None:
+            if not 0 < batches <= len(self._handed):
+                raise ValueError(f"batches={batches}: expected 1 to {len(self._handed)}, the batches handed over")
+            position = self._handed[batches - 1]
         return {"version": STATE_VERSION, "config": self._sections, "epoch": epoch, "position": position}
 
     def resume(self, state: Mapping[str, Any] | str) -> None:
@@ -206,12 +214,13 @@ class Pipeline:
     def start_at(self, epoch: int, position: int = 0, failed: int = 0) -> None:
         """Let the next iteration begin at `position` of `epoch`, in which `failed` records before it have failed."""
         self._next = self._reached = (epoch, position)
+        self._handed = array("q")
         self._failed = failed
 
     @property
     def next_start(self) -> tuple[int, int]:
         """(epoch, position) at which the next iteration begins."""
-        return self._next
+        return (self._next[0] + 1, 0) if self.grid.is_over(*self._next) else self._next
 
     def apply(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """One record in memory, as serving needs it: field name to tensor, without a batch axis.
@@ -240,17 +249,16 @@ class Pipeline:
     def tf_dataset(self) -> Any:
         """A tf.data.Dataset of finished batches; each iteration is the next epoch, also inside `keras.fit`.
 
-        Its length is known where `batch.fixed` fills every batch; else failed records may shorten it.
+        Its length is known where `batch.fixed` fills every batch; else failed records may shorten it, and `keras.fit`,
+        which then looks for the end, counts one step of the optimizer too many in its first epoch.
         """
         self._need("tensorflow")
         from pipelines.runtime.tensorflow import TensorflowEngine
 
         assert isinstance(self.engine, TensorflowEngine)
-        steady = self.grid.fills and not self._next[1] and not (self.grid.by_budget and self.grid.shuffle)
+        steady = self.grid.fills and not self.next_start[1] and not (self.grid.by_budget and self.grid.shuffle)
         batches = len(self) if steady else None
-        return self.engine.dataset(
-            self._begin, self._account, self._close, lambda chunk: json.dumps(self._state_after(chunk)), batches
-        )
+        return self.engine.dataset(self._begin, self._account, self._close, self._hand_over, batches)
 
     def find(self, key: str) -> int:
         """The index of the record called `key`, or UserError with the nearest key."""
@@ -283,12 +291,11 @@ class Pipeline:
             raise UserError(f"this pipeline runs on {self.framework}; load it with framework={framework!r}")
 
     def _begin(self) -> Iterator[Chunk]:
-        epoch, position = self._next
-        if self.grid.is_over(epoch, position):
-            epoch, position = epoch + 1, 0
+        epoch, position = self.next_start
         self._next = (epoch + 1, 0)
         self._failed_before, self._failed = self._failed, 0
         self._start = self._reached = (epoch, position)
+        self._handed = array("q")
         self.counts, self.quarantine = Counts(), []
         self.share_kept()
         chunks = self.grid.chunks(epoch, self.plan.streams, position)
@@ -308,8 +315,10 @@ class Pipeline:
 
         return lengths_of(self.config, self.plan, self.source, (plan, source), make, only)
 
-    def _state_after(self, chunk: Chunk) -> dict[str, Any]:
-        return self.state() | {"epoch": chunk.epoch, "position": chunk.stop}
+    def _hand_over(self, chunk: Chunk) -> str:
+        """Notes that the batch of `chunk` goes to the consumer; the state after it, as JSON."""
+        self._handed.append(chunk.stop)
+        return json.dumps(self.state(len(self._handed)))
 
     def _account(self, delivered: Delivered) -> None:
         chunk = delivered.chunk

@@ -2,8 +2,8 @@
 
 python scripts/train_keras.py configs/train_digits.yaml --epochs 10 --output out/digits.weights.h5
 
---resume goes on after the last whole epoch. --evaluate FOLDER tells the accuracy on finished features
-(`pipelines run CONFIG --evaluate --output FOLDER`), whichever framework made them.
+--resume goes on from the checkpoint, in the middle of an epoch too. --evaluate FOLDER tells the accuracy on finished
+features (`pipelines run CONFIG --evaluate --output FOLDER`), whichever framework made them.
 """
 
 from __future__ import annotations
@@ -71,18 +71,38 @@ def accuracy(model: keras.Model, folder: Path, name: str, label: str) -> float:
     return right / pipe.counts.delivered
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """After each epoch the model, the optimizer and the place in the data, in one file that is whole or not there."""
+class Stopped(Exception):
+    """The batches of --stop-after are done."""
 
-    def __init__(self, pipe: pipelines.Pipeline, path: Path) -> None:
+
+class Checkpoint(keras.callbacks.Callback):
+    """The model, the optimizer and the place in the data, in one file that is whole or not there.
+
+    Written after each epoch, and after every `every` batches where that is not 0.
+    """
+
+    def __init__(self, pipe: pipelines.Pipeline, path: Path | None, every: int = 0, stop_after: int = 0) -> None:
         super().__init__()
-        self.pipe, self.path = pipe, path
+        self.pipe, self.path, self.every, self.stop_after = pipe, path, every, stop_after
+        self.batches = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.batches += 1
+        if self.every and self.batches % self.every == 0:
+            self.save(self.pipe.state(batch + 1))  # fit has been handed more batches than it has used
+        if self.batches == self.stop_after:
+            raise Stopped
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.save(self.pipe.state())
+
+    def save(self, state: dict[str, Any]) -> None:
+        if self.path is None:
+            return
         new = self.path.with_name("new." + self.path.name)
         self.model.save_weights(new)
         with h5py.File(new, "a") as held:
-            held.attrs["state"] = json.dumps(self.pipe.state())
+            held.attrs["state"] = json.dumps(state)
         new.replace(self.path)
 
 
@@ -101,11 +121,8 @@ def train(given: argparse.Namespace) -> int:
     model = classifier(pipe.plan.specs[name], classes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(2e-3), loss, weighted_metrics=["accuracy"])
-    done = 0
-    if given.resume and given.output and given.output.exists():
-        state = restore(model, given.output)
-        pipe.resume(state)
-        done = state["epoch"] + 1
+    if given.resume and given.output.exists():
+        pipe.resume(restore(model, given.output))
 
     def pair(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         # filler rows have no weight
@@ -115,9 +132,16 @@ def train(given: argparse.Namespace) -> int:
             tf.cast(batch.get("_valid", tf.ones_like(batch[given.label])), tf.float32),
         )
 
-    data = pipe.tf_dataset().map(pair)  # each epoch of fit is the next epoch of the pipeline
-    watch = [Checkpoint(pipe, given.output)] if given.output else []
-    model.fit(data, initial_epoch=done, epochs=given.epochs, callbacks=watch, verbose=2)
+    watch = Checkpoint(pipe, given.output, given.save_every, given.stop_after)
+    try:
+        while pipe.next_start[0] < given.epochs:
+            epoch, position = pipe.next_start
+            data = pipe.tf_dataset().map(pair)  # each epoch of fit is the next epoch of the pipeline
+            # the rest of an epoch is fitted alone, since fit takes its first epoch's length for that of all
+            until, steps = (epoch + 1, pipe.grid.batches(epoch, position)) if position else (given.epochs, None)
+            model.fit(data, initial_epoch=epoch, epochs=until, steps_per_epoch=steps, callbacks=[watch], verbose=2)
+    except Stopped:
+        return 0
     found = {str(folder): accuracy(model, folder, name, given.label) for folder in given.evaluate}
     for folder, share in found.items():
         print(f"{folder}: accuracy {share:.4f}")
@@ -133,13 +157,15 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--output", type=Path, help="the checkpoint, FILE.weights.h5")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if there is one")
+    parser.add_argument("--save-every", type=int, default=0, help="checkpoint after so many batches, too")
+    parser.add_argument("--stop-after", type=int, default=0, help="stop after so many batches, as a killed job would")
     parser.add_argument("--evaluate", type=Path, nargs="*", default=[], help="folders of finished features")
     parser.add_argument("--json", type=Path, help="write the accuracies here")
     given = parser.parse_args()
     if given.output and not given.output.name.endswith(".weights.h5"):
         parser.error(f"--output: expected FILE.weights.h5, got {given.output}")
-    if given.resume and not given.output:
-        parser.error("--resume needs a checkpoint: --output FILE.weights.h5")
+    if (given.resume or given.save_every) and not given.output:
+        parser.error("--resume and --save-every need a checkpoint: --output FILE.weights.h5")
     try:
         return train(given)
     except PipelineError as error:

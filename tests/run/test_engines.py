@@ -133,6 +133,27 @@ def test_state_travels_in_each_batch(framework: str) -> None:
     assert np.asarray(following["index"]).tolist() == np.asarray(batches[4]["index"]).tolist()
 
 
+def test_the_state_after_some_of_the_batches_handed_over_is_the_one_in_that_batch(framework: str) -> None:
+    pipe = fake(framework)
+    pipe.start_at(2, 8)
+    batches = pipe.batches() if framework == "torch" else iter(pipe.tf_dataset())  # which runs ahead
+    used = [next(batches) for _ in range(5)]
+    states = [np.asarray(batch["_state"]).item() for batch in used]
+    assert [pipe.state(i) for i in range(1, 6)] == [json.loads(state) for state in states]
+    with pytest.raises(ValueError, match=r"batches=1000: expected 1 to \d+, the batches handed over"):
+        pipe.state(1000)
+    with pytest.raises(ValueError, match="batches=0"):
+        pipe.state(0)
+
+
+def test_the_next_start_is_where_the_next_iteration_begins(framework: str) -> None:
+    pipe = fake(framework, batch={"size": 4, "drop_last": True, "shuffle": True})
+    pipe.resume(pipe.state() | {"epoch": 3, "position": 48})  # two records are left, which are no batch
+    assert pipe.next_start == (4, 0)
+    next(iter(pipe))
+    assert (pipe.state()["epoch"], pipe.state()["position"]) == (4, 4)
+
+
 def test_a_state_of_another_config_is_refused_with_what_changed(framework: str) -> None:
     state = fake(framework).state()
     with pytest.raises(StateError, match="batch"):

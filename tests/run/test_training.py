@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -104,14 +105,6 @@ def call(job: Path, *arguments: object, **env: str) -> str:
     return done.stdout
 
 
-def weights(path: Path) -> dict[str, Any]:
-    import torch
-
-    held = torch.load(path, weights_only=True)["model"]
-    assert isinstance(held, dict)
-    return held
-
-
 @pytest.fixture(scope="module")
 def features(job: Path) -> dict[str, Path]:
     """The validation part, as each framework makes it."""
@@ -154,14 +147,48 @@ def test_it_learns_from_pictures_and_texts(
     assert "accuracy" in capsys.readouterr().out
 
 
-def test_a_job_that_is_stopped_goes_on_as_if_it_had_not_been(job: Path) -> None:
-    script, options = ROOT / "scripts" / "train_torch.py", ("config.yaml", "--epochs", 2, "--save-every", 1)
-    call(job, script, *options, "--output", "whole.pt")
-    call(job, script, *options, "--output", "parts.pt", "--stop-after", 17)  # in the middle of the second epoch
-    call(job, script, *options, "--output", "parts.pt", "--resume")
-    whole, parts = weights(job / "whole.pt"), weights(job / "parts.pt")
-    assert whole.keys() == parts.keys()
-    assert all((whole[name] == parts[name]).all() for name in whole)
+SEVERAL_RUNS = """
+import json, runpy, sys
+for argv in json.loads(sys.argv[1]):
+    sys.argv = argv
+    assert runpy.run_path(argv[0])["main"]() == 0
+"""
+
+
+def held_in(path: Path) -> dict[str, Any]:
+    """The values of a checkpoint by name, the optimizer's too, and the place."""
+    if path.suffix == ".pt":
+        import torch
+
+        held = torch.load(path, weights_only=True)
+        moments = held["optimizer"]["state"]
+        values = held["model"] | {f"{i} {name}": value for i, one in moments.items() for name, value in one.items()}
+        return values | {"state": json.loads(held["state"])}
+    found: dict[str, Any] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda at, item: found.update({at: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        return found | {"state": json.loads(file.attrs["state"])}
+
+
+@pytest.mark.parametrize(("name", "ending"), [("train_torch", "pt"), ("train_keras", "weights.h5")])
+def test_a_job_that_is_stopped_goes_on_as_if_it_had_not_been(job: Path, name: str, ending: str) -> None:
+    (job / "stopped.yaml").write_text(OTHERS["image"].replace("size: 16,", "size: 48,"))  # four batches an epoch
+    options = [str(ROOT / "scripts" / f"{name}.py"), "stopped.yaml", "--epochs", "3", "--save-every", "1", "--output"]
+    whole, parts = job / f"whole.{ending}", job / f"parts.{ending}"
+    stopped = [*options, str(parts), "--stop-after"]
+    runs = [
+        [*options, str(whole)],
+        [*stopped, "2"],
+        [*stopped, "6", "--resume"],  # the end of the second epoch
+        [*options, str(parts), "--resume"],
+    ]
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    call(job, "-c", SEVERAL_RUNS, json.dumps(runs), **threads)
+    expected, found = held_in(whole), held_in(parts)
+    assert found.pop("state") == expected.pop("state")
+    assert found.keys() == expected.keys()
+    for value in expected:
+        np.testing.assert_array_equal(found[value], expected[value], err_msg=value)
 
 
 def test_two_ranks_see_every_record_once(job: Path) -> None:
@@ -208,7 +235,7 @@ def test_a_keras_checkpoint_holds_model_optimizer_and_place(tmp_path: Path) -> N
         return model
 
     path = tmp_path / "held.weights.h5"
-    place = types.SimpleNamespace(state=lambda: {"epoch": 3})
+    place = types.SimpleNamespace(state=lambda batches=None: {"epoch": 3})
     whole = train(train(made(), keras_script.Checkpoint(place, path)))
     parts = made()
     assert keras_script.restore(parts, path) == {"epoch": 3}
