@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from pipelines.catalog import sink_names, source_names, step_names
@@ -63,6 +64,39 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         else:
             assert kind == "python"
             exec(text, names)  # our own words
+
+
+MISTAKES = (("files:", "file:"), ("bands: 64", "bands: 0"), ("audio.decibels ", "audio.decibel "), ('"3"', "3"))
+
+
+def test_every_block_of_the_page_on_configs_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a config fit into the complete one; overrides and code apply to it; its faults are those shown."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGITS", "/digits")
+    blocks: dict[str, list[str]] = {}
+    for block in BLOCK.finditer((ROOT / "docs/config.md").read_text("utf-8")):
+        blocks.setdefault(block["kind"], []).append(block["text"])
+    complete, *parts = blocks.pop("yaml")
+    (code,), (listed, overrides, faults) = blocks.pop("python"), blocks.pop("")
+    assert not blocks
+
+    whole = YAML(typ="safe", pure=True).load(complete)
+    for part in parts:
+        config = read_config(whole | (YAML(typ="safe", pure=True).load(part) or {}))
+        assert not config.faults, (part, config.faults)
+
+    Path("digits.yaml").write_text(complete)
+    given = [shlex.split(line)[1] for line in overrides.splitlines()]
+    assert not read_config("digits.yaml", overrides=given).faults
+    exec(code, {})  # our own words
+    for line in listed.splitlines():
+        assert CliRunner().invoke(app, [line.split()[1], "--help"]).exit_code == 0, line
+
+    for right, wrong in MISTAKES:
+        assert complete.count(right) == 1, right
+        complete = complete.replace(right, wrong)
+    Path("digits.yaml").write_text(complete)
+    assert "".join(f"{fault}\n" for fault in read_config("digits.yaml", overrides=["batch.size=x"]).faults) == faults
 
 
 def test_the_site_builds_and_its_links_lead_somewhere(tmp_path: Path) -> None:
