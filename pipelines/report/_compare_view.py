@@ -50,8 +50,8 @@ def _fallbacks(found: Comparison) -> dict[str, list[str]]:
     return told
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def _table(title: str, *headings: str, caption: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("field", "step", ""))
     return table
@@ -70,7 +70,8 @@ def _costs(found: Comparison) -> Table:
 
 
 def _steps(steps: list[StepVerdict], title: str) -> Table:
-    table = _table(title, "field", "step", "agreement", "records", "largest difference", "")
+    caption = "agreement: how far apart a step's two bindings may be; of peak: times the largest magnitude of the value"
+    table = _table(title, "field", "step", "agreement", "records", "largest difference", "", caption=caption)
     for one in steps:
         verdict = "[red]disagrees[/]" if one.wrong else "[green]agrees[/]" if one.records else "not tried"
         cells = (one.field, one.step, one.agreement, str(one.records), _number(one.largest, one.unit))
@@ -79,7 +80,8 @@ def _steps(steps: list[StepVerdict], title: str) -> Table:
 
 
 def _drift(fields: list[FieldDrift], title: str) -> Table:
-    table = _table(title, "field", "largest", "99.9th percentile", "peak", "records that differ")
+    caption = "what the steps' differences add up to; only a field of identical steps has a limit, which is none at all"
+    table = _table(title, "field", "largest", "99.9th percentile", "peak", "records that differ", caption=caption)
     for one in fields:
         unit = one.spec.unit
         share = f"{one.differ} ({one.differ / one.records:.1%})" if one.records else "-"

@@ -18,6 +18,9 @@ BLUE = "#2563a8"
 MOST_POINTS = 4000
 """Columns of a plotted waveform; of more samples, the least and the largest of each stretch are drawn."""
 LABELS = 6
+LEFT, RIGHT, BOTTOM, TOP, BAR = 0.75, 1.05, 0.5, 0.12, 0.14
+"""Inches around the axes of every figure, so that the seconds of a sound and of its spectrogram stand one below the
+other, and the width of a bar of colours."""
 DECADES = {"power": 6, "magnitude": 3}
 """Powers of ten below the peak that are told apart by colour: 60 dB."""
 
@@ -41,7 +44,7 @@ def waveform_figure(
     `peak` is where the amplitudes' axis ends, so that several can be compared; left out, it is the channel's own.
     """
     channels = np.atleast_2d(np.asarray(samples, np.float64))
-    figure = new_figure(width, 1.1 + 0.7 * len(channels))
+    figure = _figure(width, 1.1 + 0.7 * len(channels))
     axes = figure.subplots(len(channels), 1, sharex=True, squeeze=False)[:, 0]
     count = channels.shape[1]
     scale = rate_hz or 1
@@ -93,7 +96,7 @@ def spectrogram_figure(
     first, hop, hz, placed = 0.0, 1.0, np.zeros(0), False
     if node is not None and isinstance(node.step, Spectral) and isinstance(rate := node.takes[0].rate_hz, int):
         (first, hop), hz, placed = node.step.frame_seconds(rate), node.step.rows_hz(rate), True
-    figure = new_figure(width, 2.6)
+    figure = _figure(width, 2.6)
     axis = figure.subplots()
     finite = shown[np.isfinite(shown)]
     peak = float(np.abs(finite).max(initial=0.0)) or 1.0
@@ -118,7 +121,16 @@ def spectrogram_figure(
         axis.set_yticks(at, [f"{hz[i]:.0f}" for i in at])
     axis.set_xlabel("seconds" if placed else "frame")
     axis.set_ylabel(("Hz (middle of the band)" if row == "band" else "Hz") if known else row)
-    figure.colorbar(drawn, ax=axis, label=unit)
+    place = axis.get_position()
+    bar = figure.add_axes((place.x1 + BAR / width, place.y0, BAR / width, place.height))
+    figure.colorbar(drawn, cax=bar, label=unit)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = new_figure(width, height, layout=None)
+    sides = {"left": LEFT / width, "right": 1 - RIGHT / width}
+    figure.subplots_adjust(**sides, bottom=BOTTOM / height, top=1 - TOP / height)
     return figure
 
 

@@ -60,8 +60,7 @@ class Viewer:
             rate = _rate(stage)
             sound = None if rate is None else sound_of(value, rate, self.sound_bytes)
             plot = Picture(figure_png(figure), alt, f"{value.shape[-1]} samples")
-            parts: list[Block] = [plot, sound] if sound else [plot]
-            return parts if small else [Row(parts)]
+            return [plot, sound] if sound else [plot]
         if kind == "spectrogram":
             views = value.reshape(-1, *value.shape[-2:])
             figures = [spectrogram_of(stage, one, width=width) for one in views[:2]]

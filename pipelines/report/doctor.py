@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.companions import INSTEAD
+from pipelines.report.progress import progress
 from pipelines.report.tables import show
 from pipelines.runtime._lanes import cores
 
@@ -287,8 +288,14 @@ class Report:
 
 def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
     """Try every library, each for at most `seconds`, and report what works."""
-    with ThreadPoolExecutor(max_workers=max(1, min(4, cores()))) as pool:
-        libraries = tuple(pool.map(lambda probe: try_library(probe, seconds), PROBES))
+    with (
+        progress("try the libraries", len(PROBES), unit="libraries") as watch,
+        ThreadPoolExecutor(max_workers=max(1, min(4, cores()))) as pool,
+    ):
+        tried = [pool.submit(try_library, probe, seconds) for probe in PROBES]
+        for _ in as_completed(tried):
+            watch(1)
+    libraries = tuple(one.result() for one in tried)
     return Report(
         python=f"{platform.python_version()} at {sys.executable}",
         machine=f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -13,21 +13,29 @@ from pipelines.runtime._chain import StepFailure
 
 
 def explain(pipe: Pipeline, key: str, epoch: int = 0) -> bool:
-    """Prints what each step makes of the record `key`; True when it fails."""
+    """Prints what each step makes of the record `key`, a table for each field; True when it fails."""
     console = Console()
     chunk = pipe.chunk_of(pipe.find(key), epoch)
     console.print(f"[bold]{escape(key)}[/]  index {chunk.indices[0]}, on {pipe.framework}, draws of epoch {epoch}")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("field", "step", "gives", "value"):
-        table.add_column(heading, overflow="fold")
-    failure = None
+    tables: dict[str, Table] = {}
+
+    def add(field: str, *cells: str) -> None:
+        if field not in tables:
+            tables[field] = Table("step", title=field, title_justify="left", box=None, pad_edge=False)
+            for heading in ("gives", "value"):
+                tables[field].add_column(heading, overflow="fold")
+        tables[field].add_row(*cells)
+
+    failed = False
     try:
         for trace in pipe.engine.trace(chunk, 0):
-            rate = f" {trace.rate_hz} Hz" if trace.rate_hz else ""
-            cells = (trace.field, trace.step, str(trace.spec), value_text(to_numpy(trace.value, trace.spec)) + rate)
-            table.add_row(*map(escape, cells))
+            rate = f", {trace.rate_hz} Hz" if trace.rate_hz else ""
+            value = value_text(to_numpy(trace.value, trace.spec)) + rate
+            add(trace.field, *map(escape, (trace.step, str(trace.spec), value)))
     except StepFailure as error:
-        failure = error
-        table.add_row(escape(error.field), escape(error.step), "[red]fails[/]", f"[red]{escape(error.reason)}[/]")
-    console.print(table)
-    return failure is not None
+        failed = True
+        add(error.field, escape(error.step), "[red]fails[/]", f"[red]{escape(error.reason)}[/]")
+    for table in tables.values():
+        console.print()
+        console.print(table)
+    return failed

@@ -24,14 +24,16 @@ PLAIN_EVERY_SECONDS = 5.0
 
 
 @contextmanager
-def progress(title: str, total: int, waits: Callable[[], str] | None = None) -> Iterator[Callable[[int], None]]:
-    """Shows how many of `total` records are done; the function given adds to them.
+def progress(
+    title: str, total: int, waits: Callable[[], str] | None = None, unit: str = "records"
+) -> Iterator[Callable[[int], None]]:
+    """Shows how many of `total` records, or whatever `unit` says, are done; the function given adds to them.
 
     `waits` tells what the work waits on just now, "" where that is not known.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain(title, total, waits)
+        yield _plain(title, total, waits, unit)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -49,7 +51,7 @@ def progress(title: str, total: int, waits: Callable[[], str] | None = None) -> 
         def add(records: int) -> None:
             bar.advance(task, records)
             rate = bar.tasks[0].completed / max(time.monotonic() - begin, 1e-9)
-            bar.update(task, rate=f"{rate:,.0f} records/s")
+            bar.update(task, rate=f"{rate:,.{_digits(rate)}f} {unit}/s")
 
         yield add
 
@@ -68,7 +70,11 @@ class _WaitsColumn(ProgressColumn):
         return Text(f"waits on: {place}" if place else "")
 
 
-def _plain(title: str, total: int, waits: Callable[[], str] | None) -> Callable[[int], None]:
+def _digits(rate: float) -> int:
+    return 0 if rate >= 10 else 1
+
+
+def _plain(title: str, total: int, waits: Callable[[], str] | None, unit: str) -> Callable[[int], None]:
     begin = said = time.monotonic()
     done = 0
 
@@ -80,7 +86,7 @@ def _plain(title: str, total: int, waits: Callable[[], str] | None) -> Callable[
             said = now
             rate = done / (now - begin)
             left = (total - done) / rate
-            told = f"{title}: {done} of {total} records, {rate:,.0f} records/s, {left:,.0f} s left"
+            told = f"{title}: {done} of {total} {unit}, {rate:,.{_digits(rate)}f} {unit}/s, {left:,.0f} s left"
             place = waits() if waits else ""
             sys.stderr.write(f"{told}, waits on: {place}\n" if place else f"{told}\n")
 
