@@ -1,7 +1,8 @@
 """What works on this machine: companion libraries, GPUs, threads and known traps.
 
-Each library is imported and used once in a process of its own, since some install and pass every
-check but fail, hang or abort on first use. Nothing heavy is loaded here.
+Each library is imported and used once, since some install and pass every check but fail, hang or abort on first use.
+Those of one family share a process; whichever does not work there is tried again in one of its own, so that it is never
+blamed for another. Nothing heavy is loaded here.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.companions import INSTEAD
+from pipelines.report._doctor_probes import PROBES, Library, Probe, installed_version
 from pipelines.report.progress import progress
 from pipelines.report.tables import show
 from pipelines.runtime._lanes import cores
@@ -33,212 +33,6 @@ _MARK, _ERROR = "doctor-facts:", "doctor-error:"
 _TOLD = f"""import json, sys
 sys.excepthook = lambda kind, error, _: print(
     "\\n{_ERROR}" + json.dumps(f"{{kind.__name__}}: {{error}}".rstrip(": ")), file=sys.stderr, flush=True)"""
-
-State = Literal["works", "missing", "fails"]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """How one library is tried, and what happens without it.
-
-    `use` is the Python that a fresh process runs; names it puts into `facts` come back. `without` says what cannot be
-    done then, and `instead` names what gives the same values for all else. `part` is what of the library is tried.
-    """
-
-    distribution: str
-    use: str
-    without: str = ""
-    instead: str = ""
-    part: str = ""
-
-
-_TORCH_ONLY = "the torch framework cannot be used"
-_TENSORFLOW_ONLY = "the tensorflow framework cannot be used"
-
-PROBES: tuple[Probe, ...] = (
-    Probe(
-        "torch",
-        """
-import torch
-assert float(torch.stft(torch.ones(64), 16, window=torch.ones(16), return_complex=True).abs().max()) > 0
-facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-facts["threads"] = f"{torch.get_num_threads()} in an operation, {torch.get_num_interop_threads()} side by side"
-""",
-        _TORCH_ONLY,
-    ),
-    Probe(
-        "torchaudio",
-        "import torch, torchaudio\nassert torchaudio.functional.resample(torch.ones(80), 8, 16).shape == (160,)",
-        "audio steps do not run on torch, and its data sets cannot be read",
-    ),
-    Probe(
-        "torchaudio",
-        "import torchaudio\nassert 'soundfile' in torchaudio.list_audio_backends()",
-        instead=INSTEAD["torchaudio.load"],
-        part="load",
-    ),
-    Probe(
-        "torchvision",
-        """
-import torch
-from torchvision.transforms.v2 import functional
-assert functional.resize(torch.zeros(3, 8, 6, dtype=torch.uint8), [4, 3], antialias=True).shape == (3, 4, 3)
-""",
-        "image steps do not run on torch, and its data sets cannot be read",
-    ),
-    Probe(
-        "torchvision",
-        """
-import io, torch
-from PIL import Image
-from torchvision.io import decode_jpeg, decode_png
-for kind, decode in (("JPEG", decode_jpeg), ("PNG", decode_png)):
-    Image.new("RGB", (3, 2)).save(held := io.BytesIO(), kind)
-    assert decode(torch.frombuffer(bytearray(held.getvalue()), dtype=torch.uint8)).shape == (3, 2, 3)
-""",
-        instead=INSTEAD["torchvision.io"],
-        part="io",
-    ),
-    Probe(
-        "torchtext",
-        """
-import torchtext
-torchtext.disable_torchtext_deprecation_warning()
-from torchtext.data.utils import get_tokenizer
-import torchtext.datasets
-assert get_tokenizer("basic_english")("A b!") == ["a", "b", "!"]
-""",
-        "its data sets cannot be read",
-        f"{INSTEAD['torchtext']} and Python; torch for its encoders",
-    ),
-    Probe(
-        "tensorflow",
-        """
-import tensorflow as tf
-facts["gpus"] = [tf.config.experimental.get_device_details(g).get("device_name", g.name)
-                 for g in tf.config.list_physical_devices("GPU")]
-if not facts["gpus"]:
-    assert float(tf.reduce_sum(tf.ones(4))) == 4
-inside = tf.config.threading.get_intra_op_parallelism_threads() or "automatic"
-beside = tf.config.threading.get_inter_op_parallelism_threads() or "automatic"
-facts["threads"] = f"{inside} in an operation, {beside} side by side"
-grows = [tf.config.experimental.get_memory_growth(g) for g in tf.config.list_physical_devices("GPU")]
-facts["memory"] = "taken as needed" + (", in other programs than runs all at once" if not all(grows) else "")
-""",
-        _TENSORFLOW_ONLY,
-    ),
-    Probe(
-        "tensorflow-io",
-        """
-import tensorflow as tf
-tf.config.set_visible_devices([], "GPU")
-import tensorflow_io as tfio
-wave = tfio.audio.encode_flac(tf.zeros([16, 1], tf.int16), rate=8000)
-assert tfio.audio.decode_flac(wave, dtype=tf.int16).shape[-1] == 1
-""",
-        instead=INSTEAD["tensorflow_io"],
-    ),
-    Probe(
-        "tensorflow-text",
-        """
-import tensorflow as tf
-tf.config.set_visible_devices([], "GPU")
-import tensorflow_text as text
-assert text.normalize_utf8(["a"], "NFKC").numpy().tolist() == [b"a"]
-""",
-        instead=INSTEAD["tensorflow_text"],
-    ),
-    Probe(
-        "tensorflow-datasets",
-        """
-from tensorflow_datasets import public_api as tfds  # the package itself hides why it does not load
-assert tfds.builder_cls("mnist").name == "mnist"
-""",
-        "the source tfds cannot be read",
-    ),
-    Probe(
-        "keras-hub",
-        """
-import tensorflow as tf
-tf.config.set_visible_devices([], "GPU")
-import keras_hub
-assert [int(value) for value in keras_hub.tokenizers.ByteTokenizer()("a")] == [97]
-""",
-        "text.embed does not run on tensorflow",
-    ),
-    Probe(
-        "keras-hub",
-        """
-import tensorflow as tf
-tf.config.set_visible_devices([], "GPU")
-from keras_hub.layers import StartEndPacker
-ids = StartEndPacker(2, pad_value=1, dtype="int64")(tf.constant([[0]], tf.int64))
-words = StartEndPacker(2, pad_value="b", dtype="string")(tf.constant([["a"]]))
-assert tf.convert_to_tensor(ids).dtype == tf.int64
-assert tf.convert_to_tensor(words).numpy().tolist() == [[b"a", b"b"]]
-""",
-        instead=INSTEAD["keras_hub.StartEndPacker"],
-        part="StartEndPacker",
-    ),
-    Probe(
-        "tokenizers",
-        """
-from tokenizers import Tokenizer, models
-assert Tokenizer(models.WordLevel({"a": 0}, "a")).encode("a").ids == [0]
-""",
-        "text.wordpiece and text.bpe do not run",
-    ),
-    Probe(
-        "sentencepiece",
-        "import sentencepiece\nsentencepiece.SentencePieceProcessor()",
-        "text.sentencepiece does not run",
-    ),
-    Probe(
-        "soundfile",
-        """
-import io, soundfile
-soundfile.write(held := io.BytesIO(), [0.0] * 8, 8000, format="WAV")
-held.seek(0)
-assert soundfile.info(held).frames == 8
-""",
-        "audio.decode does not run",
-    ),
-    Probe(
-        "pillow",
-        """
-import io
-from PIL import Image
-Image.new("RGB", (2, 2)).save(held := io.BytesIO(), "JPEG")
-held.seek(0)
-assert Image.open(held).size == (2, 2)
-""",
-        "image.decode does not run",
-    ),
-    Probe(
-        "pyarrow",
-        "import pyarrow.parquet as parquet, pyarrow\nassert pyarrow.array([1]).to_pylist() == [1]",
-        "Parquet cannot be read or written",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Library:
-    """One library as it was found: `reason` says why it fails, `facts` what it told about itself."""
-
-    distribution: str
-    version: str
-    state: State
-    reason: str
-    without: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-    instead: str = ""
-    part: str = ""
-
-    @property
-    def title(self) -> str:
-        """The library, and the part of it that was tried."""
-        return f"{self.distribution}.{self.part}" if self.part else self.distribution
 
 
 @dataclass(frozen=True)
@@ -269,7 +63,9 @@ class Report:
 
     def __rich__(self) -> RenderableType:
         columns = ("library", "version", "state", "why not, and what cannot be done", "used instead", "numbers")
-        libraries = Table(*columns, title="Companion libraries")
+        libraries = Table(title="Companion libraries")
+        for column in columns:
+            libraries.add_column(column, no_wrap=column in ("library", "version", "state"))
         for found in self.libraries:
             works = found.state == "works"
             colour = "green" if works else "yellow" if found.instead else "red"
@@ -288,14 +84,16 @@ class Report:
 
 def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
     """Try every library, each for at most `seconds`, and report what works."""
+    families: dict[str, list[Probe]] = {}
+    for probe in PROBES:
+        families.setdefault(probe.family, []).append(probe)
     with (
         progress("try the libraries", len(PROBES), unit="libraries") as watch,
-        ThreadPoolExecutor(max_workers=max(1, min(4, cores()))) as pool,
+        ThreadPoolExecutor(max_workers=max(1, min(len(families), cores()))) as pool,
     ):
-        tried = [pool.submit(try_library, probe, seconds) for probe in PROBES]
-        for _ in as_completed(tried):
-            watch(1)
-    libraries = tuple(one.result() for one in tried)
+        tried = pool.map(lambda probes: try_family(probes, seconds, watch), families.values())
+        found = {library.title: library for part in tried for library in part}
+    libraries = tuple(found[probe.title] for probe in PROBES)
     return Report(
         python=f"{platform.python_version()} at {sys.executable}",
         machine=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -305,51 +103,70 @@ def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
     )
 
 
+def try_family(probes: Sequence[Probe], seconds: float, watch: Callable[[int], None]) -> list[Library]:
+    """Use the libraries one after the other in one process, and alone those that do not work there."""
+    there = [probe for probe in probes if installed_version(probe.distribution)]
+    program = "\n".join(
+        f"try:\n    held = {{'facts': {{}}}}\n    exec({probe.use!r}, held)\n"
+        f"    print('\\n' + {_MARK!r} + json.dumps([{probe.title!r}, held['facts']]), flush=True)\n"
+        "except BaseException:\n    pass"
+        for probe in there
+    )
+    out = _python(f"import json\n{program}", seconds).out if there else ""
+    works = dict(json.loads(line.removeprefix(_MARK)) for line in out.splitlines() if line.startswith(_MARK))
+    found = []
+    for probe in probes:
+        facts = works.get(probe.title)
+        found.append(try_library(probe, seconds) if facts is None else probe.found("works", facts=facts))
+        watch(1)
+    return found
+
+
 def try_library(probe: Probe, seconds: float) -> Library:
     """Import and use one library in a process of its own."""
+    if not installed_version(probe.distribution):
+        return probe.found("missing", "not installed")
+    ended = _python(f"{_TOLD}\nfacts = {{}}\n{probe.use}\nprint({_MARK!r} + json.dumps(facts), flush=True)", seconds)
+    if ended.code is None:
+        return probe.found("fails", f"no answer within {seconds:g} s")
+    told = [line for line in ended.out.splitlines() if line.startswith(_MARK)]
+    if ended.code == 0 and told:
+        return probe.found("works", facts=json.loads(told[-1].removeprefix(_MARK)))
+    if ended.code < 0:
+        return probe.found("fails", f"the process was ended by signal {-ended.code}")
+    said = [line.partition(_ERROR)[2] for line in ended.err.splitlines() if line.startswith(_ERROR)]
+    lines = _plain(json.loads(said[-1]))[:2] if said else _plain(ended.err)[-1:]
+    return probe.found("fails", " ".join(lines)[:400] or f"ended with exit code {ended.code}")
 
-    def found(state: State, reason: str, facts: Mapping[str, object]) -> Library:
-        names = (probe.distribution, version, state, reason)
-        return Library(*names, probe.without, facts, probe.instead, probe.part)
 
-    version = _version(probe.distribution)
-    if not version:
-        return found("missing", "not installed", {})
-    program = f"{_TOLD}\nfacts = {{}}\n{probe.use}\nprint({_MARK!r} + json.dumps(facts), flush=True)"
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+class _Ended(NamedTuple):
+    """A process: its exit code, None if it was ended for taking too long, and what it said."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+def _python(program: str, seconds: float) -> _Ended:
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-            env=environment,
-        )
+        return _Ended(None, *process.communicate(timeout=seconds))._replace(code=process.returncode)
     except subprocess.TimeoutExpired:
-        return found("fails", f"no answer within {seconds:g} s", {})
-    told = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if done.returncode == 0 and told:
-        return found("works", "", json.loads(told[-1].removeprefix(_MARK)))
-    if done.returncode < 0:
-        return found("fails", f"the process was ended by signal {-done.returncode}", {})
-    said = [line.partition(_ERROR)[2] for line in done.stderr.splitlines() if line.startswith(_ERROR)]
-    lines = _plain(json.loads(said[-1]))[:2] if said else _plain(done.stderr)[-1:]
-    return found("fails", " ".join(lines)[:400] or f"ended with exit code {done.returncode}", {})
+        process.kill()
+        return _Ended(None, *process.communicate())
 
 
 def _plain(text: str) -> list[str]:
     """The lines of a text that are not empty, without colours."""
     return [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines() if line.strip()]
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _settings(libraries: tuple[Library, ...]) -> dict[str, str]:
@@ -372,7 +189,7 @@ def known_traps(versions: Mapping[str, str], python: tuple[int, int] = sys.versi
     """Traps that apply to these versions: combinations that install but fail, or run but surprise."""
     held = {name: _numbers(version) for name, version in versions.items()}
     for name in ("numpy", "protobuf", "tensorflow-metadata", "triton"):
-        if name not in held and (version := _version(name)):
+        if name not in held and (version := installed_version(name)):
             held[name] = _numbers(version)
     traps = []
     if held.get("torch", (9,)) < (2, 4) and held.get("numpy", ()) >= (2,):

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from stacks import STACK
 
-from pipelines.report.doctor import PROBES, Library, Probe, Report, doctor, known_traps, try_library
+from pipelines.report._doctor_probes import PROBES, Library, Probe
+from pipelines.report.doctor import Report, doctor, known_traps, try_family, try_library
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from pipelines.report.doctor import PROBES, Library, Probe, Report, doctor, know
     ],
 )
 def test_a_library_is_tried_in_a_process_of_its_own(use: str, state: str, reason: str) -> None:
-    found = try_library(Probe("pytest", use, "tests do not run"), seconds=2 if "sleep" in use else 60)
+    found = try_library(Probe("pytest", use, "neither", "tests do not run"), seconds=2 if "sleep" in use else 60)
     assert found.state == state
     assert reason in found.reason
     assert found.version == pytest.__version__
@@ -33,8 +34,28 @@ def test_a_library_is_tried_in_a_process_of_its_own(use: str, state: str, reason
 
 
 def test_a_missing_library_is_not_tried() -> None:
-    found = try_library(Probe("no-such-library", "raise SystemExit(9)", "nothing happens"), seconds=60)
+    found = try_library(Probe("no-such-library", "raise SystemExit(9)", "neither", "nothing happens"), seconds=60)
     assert (found.state, found.version, found.reason) == ("missing", "", "not installed")
+
+
+def test_a_library_of_a_family_is_never_blamed_for_another() -> None:
+    """One that fails beside others but works alone works; one that ends the process takes no other with it."""
+    uses = {
+        "first": "import sys\nsys.shared = 1\nfacts['threads'] = '3'",
+        "alone": "import sys\nassert not hasattr(sys, 'shared')",
+        "leaves": "raise SystemExit(1)",
+        "aborts": "import os\nos.abort()",
+        "last": "facts['gpus'] = []",
+    }
+    probes = [Probe("pytest", use, "neither", part=part) for part, use in uses.items()]
+    watched: list[int] = []
+    found = try_family([*probes, Probe("no-such-library", "", "neither")], 60, watched.append)
+    states = {library.title.removeprefix("pytest."): library.state for library in found}
+    expected = {"first": "works", "alone": "works", "leaves": "fails", "aborts": "fails", "last": "works"}
+    assert states == expected | {"no-such-library": "missing"}
+    assert "signal 6" in found[3].reason
+    assert (found[0].facts, found[4].facts) == ({"threads": "3"}, {"gpus": []})
+    assert sum(watched) == 6
 
 
 def test_every_companion_library_of_the_lock_works() -> None:
