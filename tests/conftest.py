@@ -15,7 +15,8 @@ from stacks import STACK
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# test processes side by side share the cores, and a thread of OpenMP that waits spins
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 if STACK.name == "current":
     import triton  # noqa: F401  # loaded after TensorFlow it ends the process; the tests load the two in any order
 
