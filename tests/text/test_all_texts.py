@@ -1,4 +1,8 @@
-"""Each tokenizer against its oracle on all texts: news, 300 languages, naughty strings, Unicode's own tests."""
+"""Each tokenizer against its oracle on all texts: news, 300 languages, naughty strings, Unicode's own tests.
+
+Of the news, all alike in language and signs, every fifth item is taken: the tokenizers themselves, ours and the
+oracles', take nearly all the time, and two thirds of all letters were news. Whatever is rare is taken whole.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer, Regex, pre
 from pipelines.step import Step
 from pipelines.text import BasicEnglish, Bpe, Characters, ClipBpe, Sentencepiece, Whitespace, Wordpiece
 
+NEWS = 5  # every fifth of 7600
 LETTERS = 1000  # of each language; whole texts, 4.7 million letters, agree too and take minutes
 # texts on which a step cannot give what its oracle gives, one by one, each with the reason
 CANNOT_AGREE: dict[str, dict[str, str]] = {
@@ -60,11 +65,11 @@ def _spelled(codes: str) -> str:
 def texts(
     data: Path, naughty: list[str], udhr: list[str], news: list[str], articles: list[str], unicode_tests: list[str]
 ) -> tuple[str, ...]:
-    """All of them: of the Declaration of Human Rights first lines, and the first letters as one text."""
+    """All of them but most news: of the Declaration of Human Rights first lines, and the first letters as one text."""
     with zipfile.ZipFile(data / "text_udhr" / "udhr2.zip") as held:
         names = [name for name in held.namelist() if name.endswith(".txt")]
         whole = [held.read(name).decode("utf-8", errors="replace")[:LETTERS] for name in names]
-    every = [*naughty, *udhr, *whole, *news, *articles, *unicode_tests, *HARD]
+    every = [*naughty, *udhr, *whole, *news[::NEWS], *articles, *unicode_tests, *HARD]
     return tuple(dict.fromkeys(text for text in every if not re.search("[\ud800-\udfff]", text)))
 
 
@@ -117,7 +122,7 @@ def expected(name: str, files: Path, texts: tuple[str, ...]) -> list[Any]:
     [pytest.param(n, marks=[pytest.mark.needs("torchtext")] * (n == "basic_english")) for n in CANNOT_AGREE],
 )
 def test_all_texts(framework: str, name: str, files: Path, texts: tuple[str, ...], run: Run) -> None:
-    assert len(texts) > 12000
+    assert len(texts) > 7000
     found = run(framework, case(name, files)[0], texts)
     wrong = different(list(texts), found, expected(name, files, texts))
     assert {text: row for text, *row in wrong if text not in CANNOT_AGREE[name]} == {}
@@ -129,7 +134,7 @@ def test_torchtext_is_a_second_oracle_of_clip(files: Path, news: list[str], run:
     from torchtext.transforms import CLIPTokenizer
 
     library = CLIPTokenizer(str(files / "clip_vocab.bpe"), encoder_json_path=str(files / "clip_encoder.json"))
-    some = news[::4]
+    some = news[1::8]  # the step and the first oracle agree on all texts above
     ids = [list(map(int, found)) for found in library(some)]
     assert different(some, run("tensorflow", case("clip_bpe", files)[0], some), ids) == []
 
