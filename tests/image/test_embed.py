@@ -179,12 +179,10 @@ def test_the_manifest_says_which_weights(config: Path, tmp_path: Path, no_networ
 def test_a_whole_run_on_tensorflow(config: Path, tmp_path: Path, no_network: list[Any]) -> None:  # noqa: F811
     import keras
 
-    model = _embed.build_keras("MobileNet", 64, 64, "mean")
+    model = _embed.build_keras("VGG16", 64, 64, "mean")  # of few layers: it is built four times here
     model.save_weights(tmp_path / "w.weights.h5")
     weights = "file: w.weights.h5"
-    config.write_text(
-        CONFIG.format(framework="tensorflow", model="MobileNet", library="keras", weights=weights), "utf-8"
-    )
+    config.write_text(CONFIG.format(framework="tensorflow", model="VGG16", library="keras", weights=weights), "utf-8")
     header = written(config, tmp_path / "out")["header"]
     assert header["weights"][0]["sha256"] == hashlib.sha256((tmp_path / "w.weights.h5").read_bytes()).hexdigest()
     pipe = pipelines.load(config)
@@ -195,7 +193,7 @@ def test_a_whole_run_on_tensorflow(config: Path, tmp_path: Path, no_network: lis
             raw = (tmp_path / "pictures" / key.numpy().decode()).read_bytes()
             near(pipe.apply({"file": raw})["features"].numpy(), found.numpy())
             given = np.asarray(Image.open(io.BytesIO(raw)), np.float32)[None]
-            wanted = model.predict_on_batch(keras.applications.mobilenet.preprocess_input(given))
+            wanted = model.predict_on_batch(keras.applications.vgg16.preprocess_input(given))
             near(found.numpy(), wanted[0])
     with pytest.raises(ConfigError, match=r"image\.embed runs on tensorflow only, since its weights belong to keras"):
         planned(config, "torch")
