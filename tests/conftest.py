@@ -43,6 +43,16 @@ def data() -> Path:
     return folder.resolve()
 
 
+@pytest.fixture(scope="session")
+def sample_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples, drawn once, which takes seconds. Only to be read: who changes or adds to them copies them first."""
+    from pipelines.samples import make_samples
+
+    folder = tmp_path_factory.mktemp("samples")
+    make_samples(folder)
+    return folder
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*libraries): left out where the stack under test does not hold them")
 

@@ -15,24 +15,16 @@ import pytest
 import pipelines
 from pipelines.cache import Cache
 from pipelines.errors import ConfigError
-from pipelines.samples import make_samples
 from pipelines.spec import Axis, Spec
 
 SPEC = Spec("int16", (Axis("a"), Axis("b", 3)))
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("samples")
-    make_samples(folder)
-    return folder
-
-
-def config(samples: Path, framework: str, kept: Path | None, **changes: Any) -> dict[str, Any]:
+def config(sample_set: Path, framework: str, kept: Path | None, **changes: Any) -> dict[str, Any]:
     document: dict[str, Any] = {
         "framework": framework,
         "seed": 5,
-        "source": {"folder": {"path": str(samples / "pictures"), "files": "**/*.png"}},
+        "source": {"folder": {"path": str(sample_set / "pictures"), "files": "**/00*.png"}},
         "fields": {
             "picture": {
                 "from": "file",
@@ -60,19 +52,19 @@ def same(a: list[list[Any]], b: list[list[Any]]) -> bool:
     return all(np.array_equal(p, q) for x, y in pairs for p, q in zip(x, y, strict=True))
 
 
-def test_batches_are_the_same_with_it(samples: Path, framework: str, tmp_path: Path) -> None:
-    plain = epochs(config(samples, framework, None))
-    assert same(epochs(config(samples, framework, tmp_path)), plain)
-    assert same(epochs(config(samples, framework, tmp_path)), plain)  # another run, from what the first one kept
+def test_batches_are_the_same_with_it(sample_set: Path, framework: str, tmp_path: Path) -> None:
+    plain = epochs(config(sample_set, framework, None))
+    assert same(epochs(config(sample_set, framework, tmp_path)), plain)
+    assert same(epochs(config(sample_set, framework, tmp_path)), plain)  # another run, from what the first one kept
     assert len(list(tmp_path.glob("picture-*/*.data"))) == 1
 
 
-def test_a_value_without_axes_is_kept_too(samples: Path, framework: str, tmp_path: Path) -> None:
+def test_a_value_without_axes_is_kept_too(sample_set: Path, framework: str, tmp_path: Path) -> None:
     """A class by its number: there is no axis that could have a size."""
     classes = {"label.index": {"classes": ["circle", "square", "triangle", "star"]}}
     fields = {"label": {"from": "folder", "steps": [classes]}}
     kept = {"path": str(tmp_path), "fields": ["label"]}
-    pipe = pipelines.load(config(samples, framework, None, fields=fields, cache=kept), device="cpu")
+    pipe = pipelines.load(config(sample_set, framework, None, fields=fields, cache=kept), device="cpu")
     first, second = ({int(i): int(n) for b in pipe for i, n in zip(b["index"], b["label"], strict=True)} for _ in "12")
     assert first == second
     assert set(first.values()) == {0, 1, 2, 3}
@@ -80,30 +72,30 @@ def test_a_value_without_axes_is_kept_too(samples: Path, framework: str, tmp_pat
 
 
 def test_kept_values_are_not_made_again(
-    samples: Path, framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample_set: Path, framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epochs(config(samples, framework, tmp_path), 1)
-    pipe = pipelines.load(config(samples, framework, tmp_path), device="cpu")
+    epochs(config(sample_set, framework, tmp_path), 1)
+    pipe = pipelines.load(config(sample_set, framework, tmp_path), device="cpu")
     monkeypatch.setattr(pipe.source, "read", None)  # no file is opened any more
     assert sum(len(np.asarray(batch["index"])) for batch in pipe) == len(pipe.source)
 
 
-def test_exact_steps_serve_both_frameworks(samples: Path, tmp_path: Path) -> None:
+def test_exact_steps_serve_both_frameworks(sample_set: Path, tmp_path: Path) -> None:
     decode = {"fields": {"picture": {"from": "file", "steps": ["image.decode", {"image.crop": {"size": 20}}]}}}
     for framework in ("torch", "tensorflow"):
-        epochs(config(samples, framework, tmp_path, **decode), 1)
+        epochs(config(sample_set, framework, tmp_path, **decode), 1)
     assert len(list(tmp_path.iterdir())) == 2  # crop may resize, and says so: one folder each
     flip = {"fields": {"picture": {"from": "file", "steps": ["image.decode", {"image.flip": {"probability": 1.0}}]}}}
     for framework in ("torch", "tensorflow"):
-        epochs(config(samples, framework, tmp_path / "exact", **flip), 1)
+        epochs(config(sample_set, framework, tmp_path / "exact", **flip), 1)
     assert len(list((tmp_path / "exact").iterdir())) == 1
     assert len(list((tmp_path / "exact").glob("*/*.data"))) == 1
 
 
 @pytest.mark.parametrize("change", ["file", "parameter"])
-def test_what_changed_is_never_served(samples: Path, tmp_path: Path, change: str) -> None:
+def test_what_changed_is_never_served(sample_set: Path, tmp_path: Path, change: str) -> None:
     own = tmp_path / "own"
-    shutil.copytree(samples / "pictures", own / "pictures")
+    shutil.copytree(sample_set / "pictures", own / "pictures")
     document = config(own, "torch", tmp_path / "kept")
     epochs(document, 1)
     if change == "file":
@@ -115,9 +107,9 @@ def test_what_changed_is_never_served(samples: Path, tmp_path: Path, change: str
     assert same(epochs(document, 1), epochs({k: v for k, v in document.items() if k != "cache"}, 1))
 
 
-def test_a_record_that_fails_fails_with_the_step_that_failed(samples: Path, framework: str, tmp_path: Path) -> None:
+def test_a_record_that_fails_fails_with_the_step_that_failed(sample_set: Path, framework: str, tmp_path: Path) -> None:
     own = tmp_path / "own"
-    shutil.copytree(samples / "pictures", own / "pictures")
+    shutil.copytree(sample_set / "pictures", own / "pictures")
     bad = sorted((own / "pictures").rglob("*.png"))[3]
     bad.write_bytes(bad.read_bytes()[:200])
     told = []
@@ -130,19 +122,19 @@ def test_a_record_that_fails_fails_with_the_step_that_failed(samples: Path, fram
     assert [(field, step) for _, field, step, _ in told[0]] == [("picture", "image.decode")]
 
 
-def test_apply_goes_through_all_steps(samples: Path, framework: str, tmp_path: Path) -> None:
-    raw = {"file": next((samples / "pictures").rglob("*.png")).read_bytes()}
-    plain, kept = (pipelines.load(config(samples, framework, path), device="cpu") for path in (None, tmp_path))
+def test_apply_goes_through_all_steps(sample_set: Path, framework: str, tmp_path: Path) -> None:
+    raw = {"file": next((sample_set / "pictures").rglob("*.png")).read_bytes()}
+    plain, kept = (pipelines.load(config(sample_set, framework, path), device="cpu") for path in (None, tmp_path))
     assert np.array_equal(np.asarray(plain.apply(raw)["picture"]), np.asarray(kept.apply(raw)["picture"]))
 
 
-def test_faults(samples: Path, tmp_path: Path) -> None:
+def test_faults(sample_set: Path, tmp_path: Path) -> None:
     for cache, says in (
         ({"most_gb": 0}, "most_gb=0 must be > 0"),
         ({"fields": ["pictur"]}, "no field 'pictur'; did you"),
     ):
         with pytest.raises(ConfigError, match=says):
-            pipelines.load(config(samples, "torch", None, cache=cache))
+            pipelines.load(config(sample_set, "torch", None, cache=cache))
 
 
 # the files themselves

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import pipelines
-from pipelines.samples import make_samples
 
 SOUND = [
     "audio.decode",  # the same bits in both; phases of quiet bins would make much of a last bit
@@ -42,19 +41,12 @@ PICTURE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("samples")
-    make_samples(folder)
-    return folder
-
-
-def records(samples: Path, framework: str, ranks: int = 1, threads: int | None = None) -> dict[str, dict[str, Any]]:
+def records(sample_set: Path, framework: str, ranks: int = 1, threads: int | None = None) -> dict[str, dict[str, Any]]:
     """The second epoch's first records, by key."""
     document = {
         "framework": framework,
         "seed": 9,
-        "source": {"manifest": {"path": str(samples / "manifest.jsonl"), "files": ["sound", "picture"]}},
+        "source": {"manifest": {"path": str(sample_set / "manifest.jsonl"), "files": ["sound", "picture"]}},
         "fields": {"mel": {"from": "sound", "steps": SOUND}, "picture": {"from": "picture", "steps": PICTURE}},
         "batch": {"size": 12 // ranks, "shuffle": True},
     }
@@ -70,13 +62,13 @@ def records(samples: Path, framework: str, ranks: int = 1, threads: int | None =
 
 
 @pytest.fixture(scope="module")
-def one(samples: Path) -> dict[str, dict[str, Any]]:
-    return records(samples, "torch")
+def one(sample_set: Path) -> dict[str, dict[str, Any]]:
+    return records(sample_set, "torch")
 
 
 @pytest.mark.parametrize(("ranks", "threads"), [(1, 3), (2, 1)])
-def test_threads_and_ranks_do_not_matter(samples: Path, one: Any, framework: str, ranks: int, threads: int) -> None:
-    other = records(samples, framework, ranks, threads)
+def test_threads_and_ranks_do_not_matter(sample_set: Path, one: Any, framework: str, ranks: int, threads: int) -> None:
+    other = records(sample_set, framework, ranks, threads)
     assert other.keys() == one.keys()
     for key, record in other.items():
         powers = [10 ** (mel / 10) for mel in (record["mel"], one[key]["mel"])]
