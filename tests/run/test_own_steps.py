@@ -25,7 +25,6 @@ from pipelines.pipeline import Pipeline, load
 from pipelines.plan import compile_plan
 from pipelines.report.compare import compare
 from pipelines.run import run
-from pipelines.samples import make_samples
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_steps.md").read_text(encoding="utf-8")
 Install = Callable[..., None]
@@ -92,10 +91,9 @@ def mine(install: Install) -> None:
 
 
 @pytest.fixture
-def document(tmp_path: Path) -> Path:
+def document(tmp_path: Path, sample_set: Path) -> Path:
     """The page's config, beside sounds."""
-    make_samples(tmp_path, 0)
-    folder = next(p.parent for p in sorted(tmp_path.rglob("*.wav")))
+    folder = next(p.parent for p in sorted(sample_set.rglob("*.wav")))
     path = tmp_path / "mine.yaml"
     path.write_text(blocks("yaml")[0].replace("path: sounds", f"path: {folder}"), encoding="utf-8")
     return path
