@@ -70,9 +70,9 @@ class TensorflowEngine(Engine):
             self._data = self._graph(self._next_run)
         for element in self._data:
             batch = self._on_device(element)
-            position, start = batch.pop("_position").numpy(), int(batch.pop("_start"))
-            yield from self._accounted(int(batch.pop("_run")), start, position, batch)
-        yield from self._accounted(run, None, np.zeros(0, np.int64), None)
+            run_of, start, *positions = batch.pop("_account").numpy().tolist()
+            yield from self._accounted(run_of, start, positions, batch)
+        yield from self._accounted(run, None, [], None)
         self._raise_stopped()
 
     def _next_run(self) -> Iterator[Any]:
@@ -106,22 +106,23 @@ class TensorflowEngine(Engine):
                 chunk = delivered.chunk
             return chunk
 
-        def note(run: npt.NDArray[Any], start: npt.NDArray[Any], position: npt.NDArray[Any]) -> Any:
-            chunk = told(self._accounted(int(run), int(start), position, {}))
+        def note(account: npt.NDArray[np.int64]) -> Any:
+            run, start, *positions = account.tolist()
+            chunk = told(self._accounted(run, start, positions, {}))
             assert chunk is not None, "every batch belongs to a chunk"
             return np.array(state(chunk).encode(), dtype=object)
 
         def finish() -> Iterator[Any]:
             if calls.ended:
                 return
-            told(self._accounted(current[0], None, np.zeros(0, np.int64), None))
+            told(self._accounted(current[0], None, [], None))
             self._raise_stopped()
             close()
             yield from ()
 
         def report(element: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            run, start, position = (element.pop(name) for name in ("_run", "_start", "_position"))
-            element["_state"] = tf.ensure_shape(tf.numpy_function(calls(note), [run, start, position], tf.string), ())
+            account = element.pop("_account")
+            element["_state"] = tf.ensure_shape(tf.numpy_function(calls(note), [account], tf.string), ())
             return element
 
         data = self._graph(epoch).map(report, num_parallel_calls=1)
@@ -165,6 +166,7 @@ class TensorflowEngine(Engine):
         options = tf.data.Options()
         options.threading.private_threadpool_size = self.threads
         options.threading.max_intra_op_parallelism = 1  # the parallelism is between batches
+        options.autotune.enabled = False  # nothing is left to it, and the end of an epoch waits for it up to 0.6 s
         return data.with_options(options)
 
     def _chunk_signature(self) -> tuple[Any, ...]:
@@ -236,7 +238,7 @@ class TensorflowEngine(Engine):
             some = tf.debugging.assert_positive(count, "no row is left")
             held["_valid"] = tf.fill([after([some], count)], True)
         batch = self._finished(self._rest(held, batch_draws))
-        batch["_run"], batch["_start"] = run, start
+        batch["_account"] = tf.concat([tf.stack([run, start]), batch.pop("_position")], 0)  # one tensor costs least
         return batch
 
     def _filled(self, value: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
@@ -366,16 +368,20 @@ class TensorflowEngine(Engine):
         return batch
 
     def _accounted(
-        self, run: int, start: int | None, positions: npt.NDArray[np.int64], batch: dict[str, Any] | None
+        self, run: int, start: int | None, positions: list[int], batch: dict[str, Any] | None
     ) -> Iterator[Delivered]:
-        """The chunks up to the one that starts at `start` (None: all that are left), every row accounted for."""
+        """The chunks up to the one that starts at `start` (None: all that are left), every row accounted for.
+
+        `positions` are those of the rows that it made, -1 for filler rows.
+        """
         pending = self._pending[run]
         while pending:
             chunk = pending.popleft()
             if chunk.start == start:
-                kept = positions[positions >= 0]
-                lost = np.flatnonzero(~np.isin(chunk.positions, kept))
-                failures = [self._replay(chunk, int(row)) for row in lost]
+                kept = np.array([position for position in positions if position >= 0], np.int64)
+                whole = np.array_equal(kept, chunk.positions)
+                lost = [] if whole else np.flatnonzero(~np.isin(chunk.positions, kept)).tolist()
+                failures = [self._replay(chunk, row) for row in lost]
                 if None in failures:
                     key = self.source.key(int(chunk.indices[lost[failures.index(None)]]))
                     raise PipelineError(f"record {key!r} failed in the graph, but alone it does not")
@@ -410,8 +416,7 @@ class TensorflowEngine(Engine):
         where = (*numbers, chunk.positions[good], chunk.indices[good])
         arguments = (*where, draws, dict(chunk.batch_draws))
         batch = self._alone(*tf.nest.map_structure(tf.constant, arguments))
-        for name in ("_run", "_start", "_position"):
-            del batch[name]
+        del batch["_account"]
         return Delivered(chunk, batch, chunk.positions[good], lost)
 
 

@@ -134,7 +134,7 @@ def test_torchtext_is_a_second_oracle_of_clip(files: Path, news: list[str], run:
     from torchtext.transforms import CLIPTokenizer
 
     library = CLIPTokenizer(str(files / "clip_vocab.bpe"), encoder_json_path=str(files / "clip_encoder.json"))
-    some = news[1::8]  # the step and the first oracle agree on all texts above
+    some = news[::10]  # of those on which the step and the first oracle agree above
     ids = [list(map(int, found)) for found in library(some)]
     assert different(some, run("tensorflow", case("clip_bpe", files)[0], some), ids) == []
 
