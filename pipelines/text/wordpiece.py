@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -151,17 +153,24 @@ class Wordpiece(Fitted):
         host = self._host(ids_of, ids_of)
         if not (self._accents_follow_case and companions.usable("tensorflow_text")):
             return None, host
-        import tensorflow as tf
-        import tensorflow_text
-
-        tokenizer = tensorflow_text.FastBertTokenizer(
-            list(vocabulary(self.vocabulary)),
-            max_bytes_per_word=4 * _LONGEST_WORD,  # bytes; the guard counts characters
-            token_out_type=tf.int64,
-            unknown_token=self.unknown,
-            lower_case_nfd_strip_accents=self.lower,
-        )
+        tokenizer = _fast(vocabulary(self.vocabulary), self.unknown, self.lower)
         starts = {token[0] for token in self._special()}
         safe = character_class((settled(folds=self.lower) | set(WHITESPACE)) - starts)
         too_long = f"[^{WHITESPACE}]{{{_LONGEST_WORD + 1}}}"
         return Route(f"{safe}*", tokenizer.tokenize, host, unless=too_long), host
+
+
+@lru_cache(maxsize=4)
+def _fast(tokens: tuple[str, ...], unknown: str, lower: bool) -> Any:
+    """tensorflow_text's tokenizer, kept, since its trie takes a good part of a second to build."""
+    import tensorflow as tf
+    import tensorflow_text
+
+    with tf.init_scope():  # usable in every graph
+        return tensorflow_text.FastBertTokenizer(
+            list(tokens),
+            max_bytes_per_word=4 * _LONGEST_WORD,  # bytes; the guard counts characters
+            token_out_type=tf.int64,
+            unknown_token=unknown,
+            lower_case_nfd_strip_accents=lower,
+        )
