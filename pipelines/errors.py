@@ -19,6 +19,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+ANOTHER_BEGAN = "a later iteration of this pipeline has begun; load a second pipeline to have two at a time"
+
 
 class PipelineError(Exception):
     """Base of all errors raised on purpose."""

@@ -19,7 +19,16 @@ import numpy.typing as npt
 from pipelines.batch import Batch
 from pipelines.buckets import Lengths
 from pipelines.config import Config, read_config, sections
-from pipelines.errors import Fault, PipelineError, RecordError, StateError, TooManyFailures, UserError, nearest
+from pipelines.errors import (
+    ANOTHER_BEGAN,
+    Fault,
+    PipelineError,
+    RecordError,
+    StateError,
+    TooManyFailures,
+    UserError,
+    nearest,
+)
 from pipelines.grid import Chunk, Failure
 from pipelines.native import need_framework
 from pipelines.plan import Plan, compile_plan, grid_of, without_batch_chance
@@ -174,7 +183,10 @@ class Pipeline:
         `part` of `parts` takes every parts-th batch, as worker processes do.
         """
         chunks = islice(self._begin(), part, None, parts)
+        handed = self._handed
         for delivered in self.engine.clock.watched(self.engine.run(chunks)):
+            if self._handed is not handed:
+                raise UserError(ANOTHER_BEGAN)
             self._account(delivered)
             yield delivered
         if parts == 1:
@@ -185,13 +197,15 @@ class Pipeline:
 
         `batches` asks for the state after so many of the batches handed over since the iteration began instead, for a
         consumer that is handed batches before it uses them, as `keras.Model.fit` is. Valid for any number of threads
-        and ranks and for both frameworks. ValueError for batches that are not handed over yet.
+        and ranks and for both frameworks. ValueError for batches that this process has not handed over.
         """
         epoch, position = self._reached
         if batches is not None:
-            if not 0 < batches <= len(self._handed):
-                raise ValueError(f"batches={batches}: expected 1 to {len(self._handed)}, the batches handed over")
-            position = self._handed[batches - 1]
+            count = len(self._handed)
+            if not 0 <= batches <= count:
+                raise ValueError(f"batches={batches}: expected 0 to {count}, the batches handed over in this process")
+            if batches < count:  # else also past what failed behind the last one
+                epoch, position = (epoch, self._handed[batches - 1]) if batches else self._start
         return {"version": STATE_VERSION, "config": self._sections, "epoch": epoch, "position": position}
 
     def resume(self, state: Mapping[str, Any] | str) -> None:
@@ -213,7 +227,7 @@ class Pipeline:
 
     def start_at(self, epoch: int, position: int = 0, failed: int = 0) -> None:
         """Let the next iteration begin at `position` of `epoch`, in which `failed` records before it have failed."""
-        self._next = self._reached = (epoch, position)
+        self._next = self._start = self._reached = (epoch, position)
         self._handed = array("q")
         self._failed = failed
 
@@ -318,7 +332,7 @@ class Pipeline:
     def _hand_over(self, chunk: Chunk) -> str:
         """Notes that the batch of `chunk` goes to the consumer; the state after it, as JSON."""
         self._handed.append(chunk.stop)
-        return json.dumps(self.state(len(self._handed)))
+        return json.dumps(self.state() | {"epoch": chunk.epoch, "position": chunk.stop})
 
     def _account(self, delivered: Delivered) -> None:
         chunk = delivered.chunk

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipelines.errors import PipelineError, UserError
+from pipelines.errors import ANOTHER_BEGAN, PipelineError, UserError
 from pipelines.grid import Chunk, Failure
 from pipelines.guard import after
 from pipelines.plan import Plan
@@ -69,10 +69,9 @@ class TensorflowEngine(Engine):
         if self._data is None:  # traced once, then iterated for every epoch
             self._data = self._graph(self._next_run)
         for element in self._data:
-            batch = self._on_device(element)
-            run_of, start, *positions = batch.pop("_account").numpy().tolist()
-            yield from self._accounted(run_of, start, positions, batch)
-        yield from self._accounted(run, None, [], None)
+            account = element.pop("_account").numpy()
+            yield from self._accounted(int(account[0]), int(account[1]), account[2:], self._on_device(element))
+        yield from self._accounted(run, None, np.zeros(0, np.int64), None)
         self._raise_stopped()
 
     def _next_run(self) -> Iterator[Any]:
@@ -91,11 +90,13 @@ class TensorflowEngine(Engine):
 
         `batches` is the length of every epoch, where failures do not change it.
         """
-        current: list[int] = []
+        through: set[int] = set()  # the run of which every chunk is under way
 
         def epoch() -> Iterator[Any]:
-            current[:] = [self._open()]
-            yield from self._control(epochs(), current[0])
+            run = self._open()
+            through.clear()
+            yield from self._control(epochs(), run)
+            through.add(run)
 
         def told(batches: Iterable[Delivered]) -> Chunk | None:
             chunk = None
@@ -107,15 +108,17 @@ class TensorflowEngine(Engine):
             return chunk
 
         def note(account: npt.NDArray[np.int64]) -> Any:
-            run, start, *positions = account.tolist()
-            chunk = told(self._accounted(run, start, positions, {}))
+            if account[0] != self._runs:
+                raise UserError(ANOTHER_BEGAN)
+            chunk = told(self._accounted(int(account[0]), int(account[1]), account[2:], {}))
             assert chunk is not None, "every batch belongs to a chunk"
             return np.array(state(chunk).encode(), dtype=object)
 
         def finish() -> Iterator[Any]:
-            if calls.ended:
+            run = self._runs
+            if calls.ended or run not in through:  # the end of an older iterator
                 return
-            told(self._accounted(current[0], None, [], None))
+            told(self._accounted(run, None, np.zeros(0, np.int64), None))
             self._raise_stopped()
             close()
             yield from ()
@@ -368,7 +371,7 @@ class TensorflowEngine(Engine):
         return batch
 
     def _accounted(
-        self, run: int, start: int | None, positions: list[int], batch: dict[str, Any] | None
+        self, run: int, start: int | None, positions: npt.NDArray[np.int64], batch: dict[str, Any] | None
     ) -> Iterator[Delivered]:
         """The chunks up to the one that starts at `start` (None: all that are left), every row accounted for.
 
@@ -378,7 +381,7 @@ class TensorflowEngine(Engine):
         while pending:
             chunk = pending.popleft()
             if chunk.start == start:
-                kept = np.array([position for position in positions if position >= 0], np.int64)
+                kept = positions[positions >= 0]
                 whole = np.array_equal(kept, chunk.positions)
                 lost = [] if whole else np.flatnonzero(~np.isin(chunk.positions, kept)).tolist()
                 failures = [self._replay(chunk, row) for row in lost]
