@@ -264,7 +264,7 @@ class Pipeline:
         """A tf.data.Dataset of finished batches; each iteration is the next epoch, also inside `keras.fit`.
 
         Its length is known where `batch.fixed` fills every batch; else failed records may shorten it, and `keras.fit`,
-        which then looks for the end, counts one step of the optimizer too many in its first epoch.
+        unless told its `steps_per_epoch`, looks for the end and counts one step of the optimizer too many.
         """
         self._need("tensorflow")
         from pipelines.runtime.tensorflow import TensorflowEngine

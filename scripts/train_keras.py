@@ -78,27 +78,33 @@ class Stopped(Exception):
 class Checkpoint(keras.callbacks.Callback):
     """The model, the optimizer and the place in the data, in one file that is whole or not there.
 
-    Written after each epoch, and after every `every` batches where that is not 0.
+    Written after each epoch, and after every `every` batches where that is not 0. fit is handed batches before it uses
+    them, so the place is that after so many of the epoch's.
     """
 
     def __init__(self, pipe: pipelines.Pipeline, path: Path | None, every: int = 0, stop_after: int = 0) -> None:
         super().__init__()
         self.pipe, self.path, self.every, self.stop_after = pipe, path, every, stop_after
-        self.batches = 0
+        self.batches = self.used = 0  # of the run, and of the epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.used = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.batches += 1
+        self.used += 1
         if self.every and self.batches % self.every == 0:
-            self.save(self.pipe.state(batch + 1))  # fit has been handed more batches than it has used
+            self.save()
         if self.batches == self.stop_after:
             raise Stopped
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.save(self.pipe.state())
+        self.save()
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self) -> None:
         if self.path is None:
             return
+        state = self.pipe.state(self.used)
         new = self.path.with_name("new." + self.path.name)
         self.model.save_weights(new)
         with h5py.File(new, "a") as held:
@@ -132,14 +138,15 @@ def train(given: argparse.Namespace) -> int:
             tf.cast(batch.get("_valid", tf.ones_like(batch[given.label])), tf.float32),
         )
 
+    data = pipe.tf_dataset().map(pair)  # each epoch of fit is the next epoch of the pipeline
     watch = Checkpoint(pipe, given.output, given.save_every, given.stop_after)
     try:
         while pipe.next_start[0] < given.epochs:
             epoch, position = pipe.next_start
-            data = pipe.tf_dataset().map(pair)  # each epoch of fit is the next epoch of the pipeline
-            # the rest of an epoch is fitted alone, since fit takes its first epoch's length for that of all
-            until, steps = (epoch + 1, pipe.grid.batches(epoch, position)) if position else (given.epochs, None)
-            model.fit(data, initial_epoch=epoch, epochs=until, steps_per_epoch=steps, callbacks=[watch], verbose=2)
+            # one epoch a fit, since it takes its first one's length for that of all; told how many batches there are,
+            # since the optimizer counts one step more where it looks for the end
+            steps = pipe.grid.batches(epoch, position)
+            model.fit(data, initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=steps, callbacks=[watch], verbose=2)
     except Stopped:
         return 0
     found = {str(folder): accuracy(model, folder, name, given.label) for folder in given.evaluate}
@@ -164,6 +171,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.output and not given.output.name.endswith(".weights.h5"):
         parser.error(f"--output: expected FILE.weights.h5, got {given.output}")
+    if given.stop_after and (given.evaluate or given.json):
+        parser.error("--stop-after ends before there is anything to evaluate")
     if (given.resume or given.save_every) and not given.output:
         parser.error("--resume and --save-every need a checkpoint: --output FILE.weights.h5")
     try:

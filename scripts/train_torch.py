@@ -155,6 +155,8 @@ def main() -> int:
     parser.add_argument("--evaluate", type=Path, nargs="*", default=[], help="folders of finished features")
     parser.add_argument("--json", type=Path, help="write the accuracies here")
     given = parser.parse_args()
+    if given.stop_after and (given.evaluate or given.json):
+        parser.error("--stop-after ends before there is anything to evaluate")
     if (given.resume or given.save_every) and not given.output:
         parser.error("--resume and --save-every need a checkpoint: --output FILE")
     try:

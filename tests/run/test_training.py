@@ -196,7 +196,8 @@ def held_in(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "ending"), [("train_torch", "pt"), ("train_keras", "weights.h5")])
 def test_a_job_that_is_stopped_goes_on_as_if_it_had_not_been(job: Path, name: str, ending: str) -> None:
-    (job / "stopped.yaml").write_text(OTHERS["image"].replace("size: 16,", "size: 48,"))  # four batches an epoch
+    text = OTHERS["image"].replace("size: 16, shuffle: true, fixed: true", "size: 48, shuffle: true")
+    (job / "stopped.yaml").write_text(text)  # four batches an epoch, of which fit does not know
     options = [str(ROOT / "scripts" / f"{name}.py"), "stopped.yaml", "--epochs", "3", "--save-every", "1", "--output"]
     whole, parts = job / f"whole.{ending}", job / f"parts.{ending}"
     stopped = [*options, str(parts), "--stop-after"]
@@ -209,10 +210,27 @@ def test_a_job_that_is_stopped_goes_on_as_if_it_had_not_been(job: Path, name: st
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     call(job, "-c", SEVERAL_RUNS, json.dumps(runs), **threads)
     expected, found = held_in(whole), held_in(parts)
+    if name == "train_keras":
+        assert expected["optimizer/vars/0"] == 12  # a step for each batch
     assert found.pop("state") == expected.pop("state")
     assert found.keys() == expected.keys()
     for value in expected:
         np.testing.assert_array_equal(found[value], expected[value], err_msg=value)
+
+
+def test_keras_uses_every_batch_of_epochs_that_differ_in_length(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(job)
+    head, rest = OTHERS["text"].split("      - text.basic_english")
+    text = head + "      - text.utf8\n" + rest[rest.index("  label:") :]
+    batch = "tokens: 500, shuffle: true, bucket: {window: 32}"
+    Path("budget.yaml").write_text(text.replace("size: 16, shuffle: true, fixed: true", batch))
+    train(monkeypatch, "train_keras", "budget.yaml", "--epochs", 4, "--output", "budget.weights.h5")
+    pipe = pipelines.load("budget.yaml", framework="tensorflow", device="cpu")
+    batches = [pipe.grid.batches(epoch) for epoch in range(4)]
+    assert len(set(batches)) > 1
+    held = held_in(job / "budget.weights.h5")
+    assert held["optimizer/vars/0"] == sum(batches)
+    assert (held["state"]["epoch"], held["state"]["position"]) == (3, len(pipe.source))
 
 
 def test_two_ranks_see_every_record_once(job: Path) -> None:
