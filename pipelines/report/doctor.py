@@ -13,6 +13,8 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -83,7 +85,7 @@ class Report:
 
 
 def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
-    """Try every library, each for at most `seconds`, and report what works."""
+    """Try every library, each for at most `seconds` (once more where it hangs beside others), and report what works."""
     families: dict[str, list[Probe]] = {}
     for probe in PROBES:
         families.setdefault(probe.family, []).append(probe)
@@ -91,8 +93,19 @@ def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
         progress("try the libraries", len(PROBES), unit="libraries") as watch,
         ThreadPoolExecutor(max_workers=max(1, min(len(families), cores()))) as pool,
     ):
-        tried = pool.map(lambda probes: try_family(probes, seconds, watch), families.values())
-        found = {library.title: library for part in tried for library in part}
+        interrupted = threading.Event()
+
+        def told(libraries: int) -> None:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            watch(libraries)
+
+        tried = [pool.submit(try_family, probes, seconds, told) for probes in families.values()]
+        try:
+            found = {library.title: library for part in tried for library in part.result()}
+        except BaseException:
+            interrupted.set()  # else the pool would go on to the last library
+            raise
     libraries = tuple(found[probe.title] for probe in PROBES)
     return Report(
         python=f"{platform.python_version()} at {sys.executable}",
@@ -104,39 +117,59 @@ def doctor(seconds: float = SECONDS_PER_LIBRARY) -> Report:
 
 
 def try_family(probes: Sequence[Probe], seconds: float, watch: Callable[[int], None]) -> list[Library]:
-    """Use the libraries one after the other in one process, and alone those that do not work there."""
-    there = [probe for probe in probes if installed_version(probe.distribution)]
-    program = "\n".join(
-        f"try:\n    held = {{'facts': {{}}}}\n    exec({probe.use!r}, held)\n"
-        f"    print('\\n' + {_MARK!r} + json.dumps([{probe.title!r}, held['facts']]), flush=True)\n"
-        "except BaseException:\n    pass"
-        for probe in there
-    )
-    out = _python(f"import json\n{program}", seconds).out if there else ""
-    works = dict(json.loads(line.removeprefix(_MARK)) for line in out.splitlines() if line.startswith(_MARK))
-    found = []
+    """Use the libraries one after the other in one process, and alone those that do not work there.
+
+    Where one ends the process, or keeps it for `seconds`, those behind it go on in another.
+    """
+    found = {}
+    left = [probe for probe in probes if installed_version(probe.distribution)]
+    while left:
+        told = dict(_marked(_python("import json\n" + "\n".join(map(_in_family, left)), seconds).out))
+        tried = left[: len(told) + 1]  # those that told, and the one that did not come to it
+        left = left[len(tried) :]
+        for probe in tried:
+            facts = told.get(probe.title)
+            found[probe.title] = try_library(probe, seconds) if facts is None else probe.found("works", facts=facts)
+            watch(1)
     for probe in probes:
-        facts = works.get(probe.title)
-        found.append(try_library(probe, seconds) if facts is None else probe.found("works", facts=facts))
-        watch(1)
-    return found
+        if probe.title not in found:
+            found[probe.title] = try_library(probe, seconds)
+            watch(1)
+    return [found[probe.title] for probe in probes]
 
 
 def try_library(probe: Probe, seconds: float) -> Library:
     """Import and use one library in a process of its own."""
     if not installed_version(probe.distribution):
         return probe.found("missing", "not installed")
-    ended = _python(f"{_TOLD}\nfacts = {{}}\n{probe.use}\nprint({_MARK!r} + json.dumps(facts), flush=True)", seconds)
+    ended = _python(f"{_TOLD}\nfacts = {{}}\n{probe.use}\n{_mark(probe, 'facts')}", seconds)
     if ended.code is None:
         return probe.found("fails", f"no answer within {seconds:g} s")
-    told = [line for line in ended.out.splitlines() if line.startswith(_MARK)]
+    told = _marked(ended.out)
     if ended.code == 0 and told:
-        return probe.found("works", facts=json.loads(told[-1].removeprefix(_MARK)))
+        return probe.found("works", facts=told[-1][1])
     if ended.code < 0:
         return probe.found("fails", f"the process was ended by signal {-ended.code}")
     said = [line.partition(_ERROR)[2] for line in ended.err.splitlines() if line.startswith(_ERROR)]
     lines = _plain(json.loads(said[-1]))[:2] if said else _plain(ended.err)[-1:]
     return probe.found("fails", " ".join(lines)[:400] or f"ended with exit code {ended.code}")
+
+
+def _mark(probe: Probe, facts: str) -> str:
+    """The Python that tells what the variable `facts` holds, on a line of its own whatever was printed before."""
+    return f"print('\\n' + {_MARK!r} + json.dumps([{probe.title!r}, {facts}]), flush=True)"
+
+
+def _in_family(probe: Probe) -> str:
+    """The Python that uses one library and goes on if that fails; it tells None then."""
+    use = f"    exec({probe.use!r}, held)\nexcept (Exception, SystemExit):\n    held['facts'] = None"
+    return f"held = {{'facts': {{}}}}\ntry:\n{use}\n{_mark(probe, 'held[' + repr('facts') + ']')}"
+
+
+def _marked(out: str) -> list[tuple[str, dict[str, object] | None]]:
+    """What marked lines tell: titles, and facts of what works."""
+    lines = [line for line in out.splitlines() if line.startswith(_MARK)]
+    return [(title, facts) for title, facts in (json.loads(line.removeprefix(_MARK)) for line in lines)]
 
 
 class _Ended(NamedTuple):
@@ -148,20 +181,23 @@ class _Ended(NamedTuple):
 
 
 def _python(program: str, seconds: float) -> _Ended:
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    try:
-        return _Ended(None, *process.communicate(timeout=seconds))._replace(code=process.returncode)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return _Ended(None, *process.communicate())
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # pipes would wait for children left behind
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        code: int | None = None
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for file in (out, err):
+            file.seek(0)
+        return _Ended(code, *(file.read().decode("utf-8", "replace") for file in (out, err)))
 
 
 def _plain(text: str) -> list[str]:

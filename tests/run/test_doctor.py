@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -18,6 +19,7 @@ from pipelines.report.doctor import Report, doctor, known_traps, try_family, try
     ("use", "state", "reason"),
     [
         ("import pytest\nfacts['threads'] = '3'", "works", ""),
+        ("import sys\nsys.stdout.write('half a line')", "works", ""),
         ("import pytest.no_such_part", "fails", "No module named 'pytest.no_such_part'"),
         ("raise ValueError('\\nin\\x1b[1m words\\x1b[0m\\n\\n  of:\\n  - all')", "fails", "ValueError: in words"),
         ("import os\nos.abort()", "fails", "ended by signal 6"),
@@ -30,7 +32,7 @@ def test_a_library_is_tried_in_a_process_of_its_own(use: str, state: str, reason
     assert found.state == state
     assert reason in found.reason
     assert found.version == pytest.__version__
-    assert found.facts == ({"threads": "3"} if state == "works" else {})
+    assert found.facts == ({"threads": "3"} if "facts" in use else {})
 
 
 def test_a_missing_library_is_not_tried() -> None:
@@ -56,6 +58,18 @@ def test_a_library_of_a_family_is_never_blamed_for_another() -> None:
     assert "signal 6" in found[3].reason
     assert (found[0].facts, found[4].facts) == ({"threads": "3"}, {"gpus": []})
     assert sum(watched) == 6
+
+
+def test_a_library_that_hangs_holds_no_other_up_for_long() -> None:
+    """Nor does a child that it leaves behind, with its output open."""
+    hangs = "import subprocess, time\nsubprocess.Popen(['sleep', '30'])\ntime.sleep(30)"
+    uses = {"first": "", "hangs": hangs, "last": "facts['gpus'] = []"}
+    probes = [Probe("pytest", use, "neither", part=part) for part, use in uses.items()]
+    begin = time.monotonic()
+    found = try_family(probes, 2, lambda _: None)
+    assert [library.state for library in found] == ["works", "fails", "works"]
+    assert found[1].reason == "no answer within 2 s"
+    assert time.monotonic() - begin < 15
 
 
 def test_every_companion_library_of_the_lock_works() -> None:
