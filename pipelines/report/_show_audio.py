@@ -18,9 +18,9 @@ BLUE = "#2563a8"
 MOST_POINTS = 4000
 """Columns of a plotted waveform; of more samples, the least and the largest of each stretch are drawn."""
 LABELS = 6
-LEFT, RIGHT, BOTTOM, TOP, BAR = 0.75, 1.05, 0.5, 0.12, 0.14
-"""Inches around the axes of every figure, so that the seconds of a sound and of its spectrogram stand one below the
-other, and the width of a bar of colours."""
+LEFT, RIGHT, BOTTOM, TOP, BAR = 1.0, 1.15, 0.5, 0.28, 0.14
+"""Inches around the axes of every figure, so that a sound and its spectrogram stand one below the other, with room for
+numbers of any size, and the width of a bar of colours."""
 DECADES = {"power": 6, "magnitude": 3}
 """Powers of ten below the peak that are told apart by colour: 60 dB."""
 

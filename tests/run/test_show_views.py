@@ -235,3 +235,24 @@ def test_tokens_that_the_font_lacks_are_no_reason_to_warn() -> None:
     labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
     assert labels[:2] == ["漢字", "$x$"]
     assert len(labels[2]) == 24
+
+
+@pytest.mark.parametrize("most", [1.0, 3e-4, 3e-8, 2e4])
+@pytest.mark.parametrize("width", [4.2, 7.0])
+def test_numbers_of_any_size_have_room_in_a_figure(most: float, width: float) -> None:
+    """Every word and number lies inside, also the power of ten that stands above an axis."""
+    wave = most * np.sin(np.arange(800) / 5, dtype=np.float32)
+    levels = most * np.random.default_rng(0).uniform(-1, 1, (20, 30)).astype(np.float32)
+    figures = [
+        waveform_figure(np.stack([wave, wave / 3]), 8000, width=width),
+        spectrogram_figure(levels, "band", "power", None, width=width, around_zero=True),
+    ]
+    for figure in figures:
+        figure.canvas.draw()
+        for axes in figure.axes:
+            taken = axes.get_tightbbox()
+            assert taken is not None
+            assert taken.x0 >= 0, taken
+            assert taken.y0 >= 0, taken
+            assert taken.x1 <= figure.bbox.width, (taken, figure.bbox.width)
+            assert taken.y1 <= figure.bbox.height, (taken, figure.bbox.height)
