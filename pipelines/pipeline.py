@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -143,7 +143,7 @@ class Pipeline:
         """Batches of a whole epoch on this rank; where `batch.tokens` cuts them, of the epoch that begins next."""
         return self.grid.batches(self.next_start[0])
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         return self.batches()
 
     def __repr__(self) -> str:
@@ -170,14 +170,14 @@ class Pipeline:
             "begins next": place,
         }
 
-    def batches(self, part: int = 0, parts: int = 1) -> Iterator[Batch]:
+    def batches(self, part: int = 0, parts: int = 1) -> Generator[Batch, None, None]:
         """One epoch's batches with the state after each; `part` of `parts` takes every parts-th, as `epoch` does."""
         specs = self.plan.specs  # one object for all batches
         for delivered in self.epoch(part, parts):
             if delivered.batch is not None:
                 yield Batch(delivered.batch | {"_state": self._hand_over(delivered.chunk)}, specs)
 
-    def epoch(self, part: int = 0, parts: int = 1) -> Iterator[Delivered]:
+    def epoch(self, part: int = 0, parts: int = 1) -> Generator[Delivered, None, None]:
         """One epoch with its accounts: every batch of the grid, also those of which no row is left.
 
         `part` of `parts` takes every parts-th batch, as worker processes do.

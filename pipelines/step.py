@@ -200,15 +200,15 @@ class Step(BaseModel):
 
     def out_spec(self, x: Spec) -> Spec:
         """What comes out when `x` flows in, or SpecError. Looks at no data."""
-        raise NotImplementedError(f"{type(self).__name__}.out_spec")  # not abstract: a BatchStep has `out_specs`
+        raise SpecError(f"{type(self).__name__} does not say what it gives: its class has no out_spec")
 
     def bind_torch(self, x: Spec) -> Kernel:
         """The kernel on torch values."""
-        raise NotImplementedError(f"{type(self).__name__}.bind_torch")  # not abstract: `frameworks` may name one
+        raise SpecError(f"{type(self).__name__} cannot run on torch: its class has no bind_torch")
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
         """The kernel on TensorFlow values; works eagerly and inside a graph."""
-        raise NotImplementedError(f"{type(self).__name__}.bind_tensorflow")  # as above
+        raise SpecError(f"{type(self).__name__} cannot run on tensorflow: its class has no bind_tensorflow")
 
     def bind_torch_rows(self, x: Spec) -> Kernel | None:
         """A kernel for many records at once that cannot be stacked, where that is faster; None where it is not.

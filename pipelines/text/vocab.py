@@ -94,7 +94,7 @@ class Vocab(Fitted):
         default = None if self.unknown is None else numbers[self.unknown]
 
         def by_table(words: list[str]) -> list[int]:
-            return [numbers.get(word, default) for word in words]  # type: ignore[misc]  # None only if checked below
+            return [numbers[word] if default is None else numbers.get(word, default) for word in words]
 
         lookup = by_table
         if default is not None and companions.usable("torchtext"):

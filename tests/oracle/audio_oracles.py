@@ -47,7 +47,7 @@ def _resample(step: Any, x: Spec, record: Record) -> Any:
 def _fit(step: Any, x: Spec, record: Record) -> Any:
     if step.where != "start":
         return None
-    size = step.samples or round(step.seconds * float(x.rate_hz))  # type: ignore[arg-type]
+    size = step.samples or round(step.seconds * x.need_rate())
     return librosa.util.fix_length(record.value, size=size)
 
 
@@ -105,7 +105,7 @@ def _fbank(step: Any, x: Spec, record: Record) -> Any:
                 remove_dc_offset=step.remove_mean,
                 snip_edges=step.edges == "snip",
                 use_log_fbank=step.log,
-                sample_frequency=float(x.rate_hz),  # type: ignore[arg-type]
+                sample_frequency=float(x.need_rate()),
                 dither=0.0,
             )
             for row in rows
@@ -224,7 +224,7 @@ def _pre_emphasis(step: Any, x: Spec, record: Record) -> Any:
 def _reverb(step: Any, x: Spec, record: Record) -> Any:
     if not _is_chosen(step, record):
         return record.value
-    response = step.responses_at(int(x.rate_hz))(np.array(_draw(record)))  # type: ignore[arg-type]  # of a file: test_chance.py
+    response = step.responses_at(x.need_rate())(np.array(_draw(record)))  # of a file: test_chance.py
     rows = np.atleast_2d(record.value.astype(np.float64))
     made = scipy.signal.fftconvolve(rows, response[None], axes=-1)[..., : rows.shape[-1]]
     return made.reshape(record.value.shape)
@@ -233,7 +233,7 @@ def _reverb(step: Any, x: Spec, record: Record) -> Any:
 def _shift(step: Any, x: Spec, record: Record) -> Any:
     time = record.value.shape[-1]
     variate = _draw(record)[1]
-    scale = float(x.rate_hz) if step.seconds is not None else time  # type: ignore[arg-type]
+    scale = x.need_rate() if step.seconds is not None else time
     far = int(np.floor(_drawn(step.seconds if step.seconds is not None else step.share, variate) * scale + 0.5))
     far = far if _is_chosen(step, record) else 0
     made = np.roll(record.value, far, -1)

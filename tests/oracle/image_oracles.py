@@ -97,7 +97,7 @@ def _rotate(step: Any, x: Spec, record: Record) -> Any:
     if step.method == "nearest":
         return None
     drawn = isinstance(step.degrees, tuple)
-    degrees = step.degrees[0] + record.draw[0] * (step.degrees[1] - step.degrees[0]) if drawn else step.degrees  # type: ignore[index]
+    degrees = step.degrees[0] + _draw(record)[0] * (step.degrees[1] - step.degrees[0]) if drawn else step.degrees
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     if not drawn and degrees % 90 == 0:
         return np.rot90(record.value, round(degrees / 90)) if step.expand else None
@@ -120,8 +120,14 @@ def _normalize(step: Any, x: Spec, record: Record) -> Any:
     return (levels - np.array(step.mean)) / np.array(step.std)
 
 
+def _draw(record: Record) -> np.ndarray[Any, Any]:
+    """The draw of a step that has chance."""
+    assert record.draw is not None
+    return record.draw
+
+
 def _is_chosen(step: Any, record: Record) -> bool:
-    return not step.variates() or bool(record.draw[0] < step.probability)  # type: ignore[index]
+    return not step.variates() or bool(_draw(record)[0] < step.probability)
 
 
 def _pillow_each(values: Any, change: Any) -> Any:
@@ -160,7 +166,7 @@ def _sharpness(step: Any, x: Spec, record: Record) -> Any:
     if not _is_chosen(step, record):
         return record.value
     low, high = step.factor if isinstance(step.factor, tuple) else (step.factor, step.factor)
-    factor = low if low == high else low + record.draw[1] * (high - low)  # type: ignore[index]
+    factor = low if low == high else low + _draw(record)[1] * (high - low)
     values, bound = record.value.astype(np.float64), 255 if record.value.dtype == np.uint8 else 1
     weights = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]])[..., None] / 13
     made, smooth = values.copy(), ndimage.correlate(values, weights)
@@ -198,7 +204,7 @@ def _blur(step: Any, x: Spec, record: Record) -> Any:
     if not _is_chosen(step, record):
         return record.value
     low, high = step.sigma if isinstance(step.sigma, tuple) else (step.sigma, step.sigma)
-    sigma = low if low == high else low + record.draw[1] * (high - low)  # type: ignore[index]
+    sigma = low if low == high else low + _draw(record)[1] * (high - low)
     made = record.value.astype(np.float64)
     for axis, size in enumerate(step.size if isinstance(step.size, tuple) else (step.size, step.size)):
         weights = np.exp(-(np.arange(-(size // 2), size // 2 + 1) ** 2) / (2 * sigma**2))

@@ -126,7 +126,7 @@ def test_resume_goes_on_in_the_same_order(framework: str, other: str, batch: dic
         begun = first.epoch()
         got = [plain(r) for delivered in islice(begun, stop_after) for r in first.engine.unbatch(delivered)]
         state = json.dumps(first.state())
-        begun.close()  # type: ignore[attr-defined]  # a generator
+        begun.close()
         second.resume(state)
         assert got + rows(second) == expected
         for pipe in ranks:

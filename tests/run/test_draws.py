@@ -52,8 +52,7 @@ def records(sample_set: Path, framework: str, ranks: int = 1, threads: int | Non
     }
     held: dict[str, dict[str, Any]] = {}
     for rank in range(ranks):
-        options = {"rank": rank, "world": ranks, "threads": threads, "limit": 36}
-        pipe = pipelines.load(document, device="cpu", **options)  # type: ignore[arg-type]
+        pipe = pipelines.load(document, device="cpu", rank=rank, world=ranks, threads=threads, limit=36)
         pipe.start_at(1)
         for delivered in pipe.epoch():
             held |= {record["key"]: record for record in pipe.engine.unbatch(delivered)}

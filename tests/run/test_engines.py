@@ -283,7 +283,7 @@ def test_a_consumer_that_stops_early_leaves_no_threads(framework: str) -> None:
     before = {t.name for t in threading.enumerate()}
     iterator = iter(fake(framework))
     next(iterator)
-    iterator.close()  # type: ignore[attr-defined]  # a generator
+    iterator.close()
     gc.collect()
     left = {t.name for t in threading.enumerate() if t.name.startswith("pipelines")} - before
     assert not left

@@ -63,7 +63,7 @@ def test_batches_failures_and_states_are_those_of_threads() -> None:
         if number == 2:
             break
     assert multiprocessing.active_children() == []
-    processes.engine.threads = 1  # type: ignore[attr-defined]  # of the torch engine; another number of workers
+    processes.engine.threads = 1  # another number of workers
     threads.resume(processes.state())
     rest = processes.epoch()
     processes.resume(threads.state())
