@@ -20,11 +20,13 @@ from pipelines.catalog import announced_step_names, find_step
 from pipelines.cli import app
 from pipelines.config import json_schema, read_config
 from pipelines.contract import check_step
-from pipelines.errors import UserError
+from pipelines.errors import SpecError, UserError
 from pipelines.pipeline import Pipeline, load
 from pipelines.plan import compile_plan
 from pipelines.report.compare import compare
 from pipelines.run import run
+from pipelines.spec import waveform
+from pipelines.step import Identical, Step
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_steps.md").read_text(encoding="utf-8")
 Install = Callable[..., None]
@@ -215,3 +217,18 @@ def test_a_changed_step_is_never_served_from_the_cache(install: Install, documen
     after = waves(load(document, **options))
     for a, b in zip(before, after, strict=True):
         np.testing.assert_array_equal(b, -3 * a)
+
+
+def test_a_class_that_lacks_a_part_says_which() -> None:
+    class Bare(Step):
+        """Has nothing."""
+
+        agreement = Identical("it does nothing")
+
+    for part, call in (
+        ("out_spec", lambda: Bare().out_spec(waveform(16000))),
+        ("bind_torch", lambda: Bare().bind("torch", waveform(16000))),
+        ("bind_tensorflow", lambda: Bare().bind("tensorflow", waveform(16000))),
+    ):
+        with pytest.raises(SpecError, match=f"Bare .* its class has no {part}"):
+            call()
