@@ -122,6 +122,7 @@ class Pipeline:
             self._sections["lengths"] = lengths_hash(lengths if chosen is None else lengths[chosen])
         self._start = self._next = self._reached = (0, 0)  # (epoch, position)
         self._handed = array("q")  # the position after each batch handed over since the iteration began
+        self._over = False  # whether the iteration has come to its end
         self._failed = self._failed_before = 0  # records of an epoch that failed before its start here
         bounded = None
         if lengths is not None and self.grid.by_budget:
@@ -204,8 +205,8 @@ class Pipeline:
             count = len(self._handed)
             if not 0 <= batches <= count:
                 raise ValueError(f"batches={batches}: expected 0 to {count}, the batches handed over in this process")
-            if batches < count:  # else also past what failed behind the last one
-                epoch, position = (epoch, self._handed[batches - 1]) if batches else self._start
+            if batches < count or not self._over:  # at the end also past what failed behind the last one
+                epoch, position = (self._start[0], self._handed[batches - 1]) if batches else self._start
         return {"version": STATE_VERSION, "config": self._sections, "epoch": epoch, "position": position}
 
     def resume(self, state: Mapping[str, Any] | str) -> None:
@@ -228,7 +229,7 @@ class Pipeline:
     def start_at(self, epoch: int, position: int = 0, failed: int = 0) -> None:
         """Let the next iteration begin at `position` of `epoch`, in which `failed` records before it have failed."""
         self._next = self._start = self._reached = (epoch, position)
-        self._handed = array("q")
+        self._handed, self._over = array("q"), False
         self._failed = failed
 
     @property
@@ -309,7 +310,7 @@ class Pipeline:
         self._next = (epoch + 1, 0)
         self._failed_before, self._failed = self._failed, 0
         self._start = self._reached = (epoch, position)
-        self._handed = array("q")
+        self._handed, self._over = array("q"), False
         self.counts, self.quarantine = Counts(), []
         self.share_kept()
         chunks = self.grid.chunks(epoch, self.plan.streams, position)
@@ -365,6 +366,7 @@ class Pipeline:
             self.counts.left_over += left
             self.counts.read += left
         self._reached = (self._start[0], self.grid.records)
+        self._over = True
         self.share_kept()
 
 
