@@ -80,7 +80,7 @@ def _steps(steps: list[StepVerdict], title: str) -> Table:
 
 
 def _drift(fields: list[FieldDrift], title: str) -> Table:
-    caption = "what the steps' differences add up to; only a field of identical steps has a limit, which is none at all"
+    caption = "what the steps' differences add up to; a field whose steps are all identical must not differ"
     table = _table(title, "field", "largest", "99.9th percentile", "peak", "records that differ", caption=caption)
     for one in fields:
         unit = one.spec.unit
