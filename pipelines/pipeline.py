@@ -437,10 +437,11 @@ def load(
     return Pipeline(read, device=device, threads=threads, workers=workers, **options)
 
 
-def _need_workers(workers: str, framework: str) -> None:
+def _need_workers(workers: str | int, framework: str) -> None:
     """UserError unless batches can be made by such workers in `framework`."""
     if workers not in WORKERS:
-        raise UserError(f"workers: expected threads or processes, got {workers!r}{nearest(workers, WORKERS)}")
+        many = f"; threads: {workers} says how many" if isinstance(workers, int) else nearest(workers, WORKERS)
+        raise UserError(f"workers: expected threads or processes, got {workers!r}{many}")
     if workers == "processes" and framework != "torch":
         raise UserError(
             f"workers: processes make batches on torch only, since a tf.data graph cannot be split up between them; "

@@ -7,9 +7,9 @@ others are HOST, which means libsndfile on both frameworks. Files that are evide
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import unpack_from
+from typing import NamedTuple
 
 from pipelines.audio import _flac, _mp3
 from pipelines.audio._crc import ogg_crc32
@@ -37,8 +37,17 @@ class Kind(IntEnum):
     MP3 = 10
 
 
-@dataclass(frozen=True)
-class Header:
+_WAVS = {
+    (1, 8): Kind.WAV_U8,
+    (1, 16): Kind.WAV_16,
+    (1, 24): Kind.WAV_24,
+    (1, 32): Kind.WAV_32,
+    (3, 32): Kind.WAV_FLOAT,
+}
+"""By format tag and bits of a sample."""
+
+
+class Header(NamedTuple):
     """What a header says; only the kind when that is HOST.
 
     `start` is where a WAV's samples begin, `md5` that of a FLAC's samples, in hexadecimal.
@@ -92,8 +101,7 @@ def _wav(data: bytes) -> Header:
     if tag == 0xFFFE and unpack_from("<I", data, found - 4)[0] == 40:
         plain = unpack_from("<H", data, found + 18)[0] == bits and data[found + 26 : found + 40] == _SUBFORMAT
         tag = unpack_from("<H", data, found + 24)[0] if plain else 0
-    kinds = {(1, 8): Kind.WAV_U8, (1, 16): Kind.WAV_16, (1, 24): Kind.WAV_24, (1, 32): Kind.WAV_32}
-    kind = {**kinds, (3, 32): Kind.WAV_FLOAT}.get((tag, bits), Kind.HOST)
+    kind = _WAVS.get((tag, bits), Kind.HOST)
     whole = size % block == 0 if block else False
     if kind == Kind.HOST or block * 8 != channels * bits or not whole or not size:
         return HOST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -140,9 +141,14 @@ class Decode(Step):
             if header.kind in _pcm.KINDS
             else self._libsndfile(data, header)
         )
-        if header.kind in _FLOATS and not np.isfinite(wave).all():
-            raise RecordError("the file holds samples that are not finite")
-        return wave, rate_hz
+        return _finite(wave, header), rate_hz
+
+    def _in_a_row(self, files: Sequence[bytes], headers: Sequence[Header]) -> npt.NDArray[np.float32]:
+        """float32[all times] of plain WAVs, one after the other: of each the channel asked for, or the mean of all."""
+        if len({(header.kind, header.channels) for header in headers}) == 1 and headers[0].channels == 1:
+            return _finite(_pcm.in_a_row(files, headers), headers[0])
+        none = np.zeros(0, np.float32)
+        return np.concatenate([none, *map(self._channel, files, headers)])
 
     def _channel(self, data: bytes, header: Header) -> npt.NDArray[np.float32]:
         """float32[time] of a plain WAV: the channel asked for, or the mean of all."""
@@ -212,12 +218,11 @@ class Decode(Step):
 
         def kernel(files: list[bytes]) -> list[tuple[torch.Tensor, int]]:
             headers = [self._header(data) for data in files]
-            return [
-                (torch.from_numpy(self._channel(data, header)), header.rate_hz)
-                if header.kind in _pcm.KINDS
-                else one(data)
-                for data, header in zip(files, headers, strict=True)
-            ]
+            plain = [n for n, header in enumerate(headers) if header.kind in _pcm.KINDS]
+            row = self._in_a_row([files[n] for n in plain], [headers[n] for n in plain])
+            waves = torch.from_numpy(row).split([headers[n].frames for n in plain])
+            made = {n: (wave, headers[n].rate_hz) for n, wave in zip(plain, waves, strict=True)}
+            return [made[n] if n in made else one(data) for n, data in enumerate(files)]
 
         return kernel
 
@@ -265,15 +270,11 @@ class Decode(Step):
 
         def decode(files: Any) -> tuple[Any, ...]:
             """The samples of all files in a row, their lengths and their rates."""
-            waves, rates = [np.zeros(0, np.float32)], []
-            for data in files:
-                header = self._header(data)
-                if header.kind not in _pcm.KINDS:
-                    raise RecordError("one of the files is no plain WAV")
-                waves.append(self._channel(data, header))
-                rates.append(header.rate_hz)
-            lengths = np.array([len(wave) for wave in waves[1:]], np.int64)
-            return np.concatenate(waves), lengths, np.array(rates, np.int64)
+            headers = [self._header(data) for data in files]
+            if any(header.kind not in _pcm.KINDS for header in headers):
+                raise RecordError("one of the files is no plain WAV")
+            lengths, rates = ([getattr(header, name) for header in headers] for name in ("frames", "rate_hz"))
+            return self._in_a_row(files, headers), np.array(lengths, np.int64), np.array(rates, np.int64)
 
         def kernel(files: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
             flat, lengths, rates = held = tf.numpy_function(decode, [files], [tf.float32, tf.int64, tf.int64])
@@ -321,6 +322,12 @@ def _md5_fits(samples: npt.NDArray[Any], md5: Any) -> Any:
     else:
         raw = samples.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
     return np.bool_(hashlib.md5(raw, usedforsecurity=False).hexdigest().encode() == to_numpy(md5, BYTES))
+
+
+def _finite(wave: npt.NDArray[np.float32], header: Header) -> npt.NDArray[np.float32]:
+    if header.kind in _FLOATS and not np.isfinite(wave).all():
+        raise RecordError("the file holds samples that are not finite")
+    return wave
 
 
 def _exact(frames: int, header: Header) -> None:

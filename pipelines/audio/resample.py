@@ -243,15 +243,25 @@ def _one_after_the_other(waves: list[torch.Tensor], old: int, new: int, method: 
     reach = _sinc.width(old, new, method)
     window = block + 2 * reach
     table = torch.from_numpy(filters.reshape(-1, made_block)[:window])
-    channels = [channel for wave in waves for channel in wave.reshape(-1, wave.shape[-1])]
-    lengths = [-(-new * len(channel) // old) for channel in channels]
+    channels = [channel for wave in waves for channel in (wave.flatten(0, -2) if wave.ndim > 1 else (wave,))]
+    lengths = [channel.shape[-1] for channel in channels]
+    at_least_torch(channels[lengths.index(min(lengths))], 1, "sample")
+    filters = _filters(old, new, method)
+    block, made_block = filters.shape[1:]
+    reach = _sinc.width(old, new, method)
+    window = block + 2 * reach
+    table = torch.from_numpy(filters.reshape(-1, made_block)[:window])
+    made_lengths = [-(-new * length // old) for length in lengths]
     between = -(-2 * reach // block)  # blocks of zeros, so that no window holds samples of two
-    starts = np.cumsum([0, *(-(-length // made_block) + between for length in lengths)]).tolist()
-    line = torch.zeros(starts.pop() * block + window)
-    for channel, start in zip(channels, starts, strict=True):
-        line[start * block + reach :][: len(channel)] = channel
+    blocks = [-(-length // made_block) + between for length in made_lengths]
+    blocks[-1] += 1  # for the last window
+    behind = [count * block - length for count, length in zip(blocks, lengths, strict=True)]
+    zeros = torch.zeros(sum(behind) + 2 * reach).split([reach, *behind[:-1], behind[-1] + reach])
+    # many pieces in one call each: a call costs more than the samples of one
+    line = torch.cat([zeros[0], *(part for pair in zip(channels, zeros[1:], strict=True) for part in pair)])
     made = (line.unfold(0, window, block) @ table).flatten()
-    parts = (made[start * made_block :][:length] for start, length in zip(starts, lengths, strict=True))
+    sizes = ((length, count * made_block - length) for count, length in zip(blocks, made_lengths, strict=True))
+    parts = iter(made.split([size for pair in sizes for size in pair])[::2])
     return [
         next(parts)
         if wave.ndim == 1

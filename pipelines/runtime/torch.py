@@ -32,7 +32,7 @@ from pipelines.sources._base import Source
 AHEAD = 2
 """Batches kept ready beyond those in the threads' hands."""
 
-AT_ONCE = 1 << 17
+AT_ONCE = 1 << 18
 """Values that go through the steps on the batch together on a CPU; a whole batch of photos takes twice as long."""
 
 Row = tuple[int, dict[str, Any]]

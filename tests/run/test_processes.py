@@ -114,6 +114,8 @@ def test_where_processes_are_refused() -> None:
         Pipeline(fake_config("tensorflow"), workers="processes")
     with pytest.raises(UserError, match="expected threads or processes, got 'process'; did you mean 'processes'"):
         Pipeline(fake_config("torch"), workers="process")
+    with pytest.raises(UserError, match="expected threads or processes, got 2; threads: 2 says how many"):
+        Pipeline(fake_config("torch"), workers=2)  # type: ignore[arg-type]
 
 
 CONFIG = """

@@ -68,7 +68,7 @@ def settle(lanes: _lanes.Lanes, clock: Clock, rate: Callable[[int], float], wait
         lanes.delivered(10, waited)
         if lanes.limit != limits[-1]:
             limits.append(lanes.limit)
-        if lanes.settled and clock.now > 3:
+        if lanes.settled and clock.now > 4:
             break
     return limits
 
@@ -106,10 +106,30 @@ def test_a_choice_made_on_a_disturbed_machine_is_made_again(monkeypatch: pytest.
     lanes = _lanes.Lanes(2, fixed=False)
     settle(lanes, clock, {2: 100.0, 1: 100.0}.__getitem__)
     assert lanes.limit == 1
-    clock.now += _lanes.PAUSE_S
+    clock.now += 100 * _lanes.PAUSE_S  # nothing ran meanwhile
+    begun, tried = clock.now, 0.0
     for _ in range(1000):
         clock.now += 10 / (100 * lanes.limit)
         lanes.delivered(10, waited=True)
+        tried = tried or (clock.now - begun) * (not lanes.settled)
+    assert tried == pytest.approx(_lanes.PAUSE_S, rel=0.2)
+    assert lanes.settled
+    assert lanes.limit == 2
+
+
+def test_one_disturbance_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers are slow throughout the first trial, and by its end only."""
+    lanes = _lanes.Lanes(2, fixed=False)
+    asked: list[int] = []
+
+    def rate(limit: int) -> float:
+        asked.append(limit)
+        back = asked[asked.index(1) :].count(2) if 1 in asked else 0  # batches of two workers after those of one
+        return 100.0 if limit == 1 else 60.0 if back <= back_in_trial else 200.0
+
+    back_in_trial = 1 + 2 * _lanes.LEAST_BATCHES  # under way, passed over, measured
+    settle(lanes, Clock(monkeypatch), rate)
+    assert 1 in asked
     assert lanes.settled
     assert lanes.limit == 2
 
