@@ -55,6 +55,11 @@ class Chunk:
     batch_draws: Mapping[str, npt.NDArray[np.float64]]
     fill: int = 0
 
+    def part(self, rows: list[int]) -> Chunk:
+        """The chunk with some of its rows."""
+        draws = {name: values[rows] for name, values in self.draws.items()}
+        return replace(self, positions=self.positions[rows], indices=self.indices[rows], draws=draws)
+
     def with_draw(self, draw: Mapping[str, Sequence[float]]) -> Chunk:
         """The chunk with one draw for all rows, of each stream in `draw`."""
         rows = (len(self.indices), 1)

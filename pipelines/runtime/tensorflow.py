@@ -1,9 +1,10 @@
 """The TensorFlow engine: one tf.data graph that makes whole batches of the grid.
 
-The control stream feeds chunks of the grid into the graph. For each chunk, a small data set of its
-rows is read, mapped through the per-record steps, stripped of the rows that failed and batched;
-then the remaining steps run on the batch. Batches keep their order and their holes. Rows that are
-missing from a batch are replayed alone, eagerly, which tells the step and the reason.
+The control stream feeds tickets into the graph, one for each chunk of the grid. One call of Python
+reads a chunk's rows. A small data set of these is mapped through the per-record steps, stripped of
+the rows that failed and batched; then the remaining steps run on the batch. Batches keep their
+order and their holes. Rows that are missing from a batch are replayed alone, eagerly, which tells
+the step and the reason.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from pipelines.sources._base import Source
 AHEAD = 2
 """Batches kept ready beyond those being made."""
 
+_TICKET = tf.TensorSpec((2,), tf.int64)
+"""What stands for a chunk in the graph: the run that it belongs to, and its number there."""
+
 share_gpus()
 
 
@@ -48,14 +52,17 @@ class TensorflowEngine(Engine):
         super().__init__(plan, source, fills)
         self.device = find_device(device)
         self.threads = threads or cores()
-        self._pending: dict[int, deque[Chunk]] = {}
+        self._pending: dict[int, dict[int, Chunk]] = {}
+        """The chunks under way of each run, in order, by their tickets."""
         self._runs = 0
         self._waiting: deque[tuple[int, Iterable[Chunk]]] = deque()
         self._data: tf.data.Dataset | None = None
         self._stopped: Exception | None = None
         self._columns = frozenset(name for name, chain in self.chains.items() if chain.takes_columns)
-        self._alone = tf.function(partial(self._batch, frozenset()), reduce_retracing=True)
-        self._at_once = tf.function(partial(self._batch, self._columns), self._chunk_signature(), autograph=False)
+        self._given = self._signature()
+        self._alone = tf.function(partial(self._of_ticket, frozenset()), [_TICKET], autograph=False)
+        self._remake = tf.function(partial(self._batch, frozenset()), [*self._given.values()], autograph=False)
+        self._at_once = tf.function(partial(self._of_ticket, self._columns), [_TICKET], autograph=False)
 
     def to_draw(self, variates: npt.NDArray[np.float64]) -> tf.Tensor:
         return tf.constant(variates)
@@ -135,18 +142,17 @@ class TensorflowEngine(Engine):
 
     def _open(self) -> int:
         self._runs += 1
-        self._pending[self._runs] = deque()
+        self._pending[self._runs] = {}
         return self._runs
 
     def _control(self, chunks: Iterable[Chunk], run: int) -> Iterator[Any]:
-        """The control stream: what the graph needs of each chunk, which is noted as being under way."""
+        """The control stream: a ticket for each chunk, which is noted as being under way."""
         try:
-            for chunk in chunks:
+            for number, chunk in enumerate(chunks):
                 if calls.ended:
                     return
-                self._pending[run].append(chunk)
-                where = (chunk.start, chunk.fill, chunk.positions, chunk.indices)
-                yield run, *where, dict(chunk.draws), dict(chunk.batch_draws)
+                self._pending[run][number] = chunk
+                yield np.array([run, number])
         except Exception as error:  # the graph passes over errors, and would end as if all were done
             self._stopped = error
 
@@ -163,7 +169,7 @@ class TensorflowEngine(Engine):
             return {name: value if value.dtype == tf.string else tf.identity(value) for name, value in batch.items()}
 
     def _graph(self, control: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
-        data = tf.data.Dataset.from_generator(control, output_signature=self._chunk_signature())
+        data = tf.data.Dataset.from_generator(control, output_signature=_TICKET)
         data = data.map(_plain(self._make), num_parallel_calls=self.threads, deterministic=True)
         data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
         options = tf.data.Options()
@@ -172,15 +178,17 @@ class TensorflowEngine(Engine):
         options.autotune.enabled = False  # nothing is left to it, and the end of an epoch waits for it up to 0.6 s
         return data.with_options(options)
 
-    def _chunk_signature(self) -> tuple[Any, ...]:
-        """What the control stream tells of a chunk: run, start, fill, positions, indices, draws, draws of the batch."""
+    def _signature(self) -> dict[str, tf.TensorSpec]:
+        """What `_read` gives of a chunk: what it is filled up to, how many rows it has; those read, and their draws."""
         number, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+        given = dict.fromkeys(("fill", "planned"), number) | dict.fromkeys(("_position", "index"), vector)
+        given["key"] = tf.TensorSpec((None,), tf.string)
+        given |= {f"cell {name}": tf.TensorSpec((None,), kind) for name, kind in signature(self.plan.values).items()}
         streams = self.plan.streams
-        draws = {name: tf.TensorSpec((None, count), tf.float64) for name, count in streams.record.items()}
-        batch_draws = {name: tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
-        return number, number, number, vector, vector, draws, batch_draws
+        given |= {f"draw {name}": tf.TensorSpec((None, count), tf.float64) for name, count in streams.record.items()}
+        return given | {f"batch {name}": tf.TensorSpec((count,), tf.float64) for name, count in streams.batch.items()}
 
-    def _make(self, *chunk: Any) -> dict[str, tf.Tensor]:
+    def _make(self, ticket: tf.Tensor) -> dict[str, tf.Tensor]:
         """One batch, in the graph; fails as a whole when no row is left.
 
         Fields of which each step takes many records at once go through as columns. If that fails, be it for one of the
@@ -188,47 +196,39 @@ class TensorflowEngine(Engine):
         error but by a data set of one element, which costs as much as the work.
         """
         if not self._columns:
-            return self._batch(frozenset(), *chunk)
+            return self._of_ticket(frozenset(), ticket)
         specs: dict[str, tf.TensorSpec] = self._at_once.get_concrete_function().structured_outputs
 
-        def make(*flat: tf.Tensor) -> list[tf.Tensor]:
-            given = tf.nest.pack_sequence_as(chunk, flat)
+        def make(ticket: tf.Tensor) -> list[tf.Tensor]:
             try:
-                made = self._at_once(*given)
+                made = self._at_once(ticket)
             except tf.errors.OpError as error:
                 if is_machines_fault(error) or calls.ended:
                     raise
-                made = self._alone(*given)  # traced only when it is needed
+                made = self._alone(ticket)  # traced only when it is needed
             return [made[name] for name in specs]
 
-        made = tf.py_function(calls(make), tf.nest.flatten(chunk), [spec.dtype for spec in specs.values()])
+        made = tf.py_function(calls(make), [ticket], [spec.dtype for spec in specs.values()])
         return {name: tf.ensure_shape(m, spec.shape) for (name, spec), m in zip(specs.items(), made, strict=True)}
 
-    def _batch(
-        self,
-        columns: frozenset[str],
-        run: tf.Tensor,
-        start: tf.Tensor,
-        fill: tf.Tensor,
-        positions: tf.Tensor,
-        indices: tf.Tensor,
-        draws: dict[str, tf.Tensor],
-        batch_draws: dict[str, tf.Tensor],
-    ) -> dict[str, tf.Tensor]:
-        """One batch: the fields named in `columns` as columns, the others row by row."""
-        kinds = signature(self.plan.values)
-        read = tf.numpy_function(calls(self._read), [indices], [tf.int64, tf.string, *kinds.values()])
-        for column in read:
-            column.set_shape((None,))
-        places, keys, *values = read
-        draws = {name: tf.ensure_shape(draws[name], (None, count)) for name, count in self.plan.streams.record.items()}
-        rows = {"_position": positions, "index": indices, **{f"draw {n}": draw for n, draw in draws.items()}}
-        rows = {name: tf.gather(column, places) for name, column in rows.items()} | {"key": keys}
-        cells = dict(zip(kinds, values, strict=True))
+    def _of_ticket(self, columns: frozenset[str], ticket: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The batch of the chunk that a ticket stands for."""
+        kinds = [spec.dtype for spec in self._given.values()]
+        batch = self._batch(columns, *tf.numpy_function(calls(self._read), [ticket], kinds))
+        batch["_account"] = tf.concat([ticket, batch.pop("_position")], 0)  # one tensor costs least
+        return batch
+
+    def _batch(self, columns: frozenset[str], *values: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One batch of what was read: the fields named in `columns` as columns, the others row by row."""
+        given = {n: tf.ensure_shape(v, spec.shape) for (n, spec), v in zip(self._given.items(), values, strict=True)}
+        fill, planned = given.pop("fill"), given.pop("planned")
+        batch_draws = {name: given.pop(f"batch {name}") for name in self.plan.streams.batch}
+        cells = {name: given.pop(f"cell {name}") for name in signature(self.plan.values)}
+        rows = given  # what is left
         held: dict[str, tf.Tensor] = {}
         by_row = self.chains.keys() - columns
         if by_row:
-            held = self._by_row(by_row, fill if self.fills else tf.shape(indices, tf.int64)[0], cells, rows)
+            held = self._by_row(by_row, fill if self.fills else planned, cells, rows)
             kept = tf.boolean_mask(held.pop("_row"), held["_valid"])
             rows, cells = tf.nest.map_structure(lambda column: tf.gather(column, kept), (rows, cells))
         for name in columns:
@@ -240,9 +240,7 @@ class TensorflowEngine(Engine):
         else:
             some = tf.debugging.assert_positive(count, "no row is left")
             held["_valid"] = tf.fill([after([some], count)], True)
-        batch = self._finished(self._rest(held, batch_draws))
-        batch["_account"] = tf.concat([tf.stack([run, start]), batch.pop("_position")], 0)  # one tensor costs least
-        return batch
+        return self._finished(self._rest(held, batch_draws))
 
     def _filled(self, value: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
         """The rows, and behind them filler rows where the engine fills."""
@@ -281,25 +279,33 @@ class TensorflowEngine(Engine):
         held: dict[str, tf.Tensor] = made.padded_batch(tf.maximum(count, 1), padded_shapes=shapes).get_single_element()
         return held
 
-    def _read(self, indices: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
-        """Reads a chunk's rows: the places of those that can be read, their keys and their cells.
+    def _read(self, ticket: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        run, number = ticket.tolist()
+        return self._rows(self._pending[run][number])
+
+    def _rows(self, chunk: Chunk) -> list[npt.NDArray[Any]]:
+        """What `_signature` says of a chunk, without the rows that cannot be read.
 
         The reason why one cannot comes from the replay.
         """
         self.clock.at(READ)
         places: list[int] = []
         packed: list[dict[str, Any]] = []
-        for place, index in enumerate(indices):
+        for place, index in enumerate(chunk.indices.tolist()):
             with suppress(StepFailure):
-                raw = read_raw(self.source, int(index), self.plan.values)
+                raw = read_raw(self.source, index, self.plan.values)
                 self.clock.has_read(raw)
                 packed.append(pack(raw, self.plan.values))
                 places.append(place)
-        keys = np.array([self.source.key(int(indices[place])).encode() for place in places], dtype=object)
+        keys = np.array([self.source.key(int(index)).encode() for index in chunk.indices[places]], dtype=object)
+        numbers = [np.array(number, np.int64) for number in (chunk.fill, len(chunk.indices))]
+        rows = [column[places] for column in (chunk.positions, chunk.indices)]
         kinds = signature(self.plan.values).items()
         columns = [np.array([cells[name] for cells in packed], dtype=kind.as_numpy_dtype) for name, kind in kinds]
+        draws = [chunk.draws[name][places] for name in self.plan.streams.record]
+        batch_draws = [chunk.batch_draws[name] for name in self.plan.streams.batch]
         self.clock.at(GRAPH)
-        return [np.array(places, np.int64), keys, *columns]
+        return [*numbers, *rows, keys, *columns, *draws, *batch_draws]
 
     def _host(
         self, names: Collection[str], row: tf.Tensor, cells: dict[str, tf.Tensor], draws: dict[str, tf.Tensor]
@@ -371,16 +377,16 @@ class TensorflowEngine(Engine):
         return batch
 
     def _accounted(
-        self, run: int, start: int | None, positions: npt.NDArray[np.int64], batch: dict[str, Any] | None
+        self, run: int, number: int | None, positions: npt.NDArray[np.int64], batch: dict[str, Any] | None
     ) -> Iterator[Delivered]:
-        """The chunks up to the one that starts at `start` (None: all that are left), every row accounted for.
+        """A run's chunks up to that of a number (None: all that are left), every row accounted for.
 
         `positions` are those of the rows that it made, -1 for filler rows.
         """
         pending = self._pending[run]
-        while pending:
-            chunk = pending.popleft()
-            if chunk.start == start:
+        for under_way in list(pending):
+            chunk = pending.pop(under_way)
+            if under_way == number:
                 kept = positions[positions >= 0]
                 whole = np.array_equal(kept, chunk.positions)
                 lost = [] if whole else np.flatnonzero(~np.isin(chunk.positions, kept)).tolist()
@@ -414,12 +420,9 @@ class TensorflowEngine(Engine):
         if not lost:
             last = chunk.stop - 1
             raise PipelineError(f"the batch of positions {chunk.start} to {last} failed, its records alone do not")
-        draws = {name: values[good] for name, values in chunk.draws.items()}
-        numbers = (np.int64(0), np.int64(chunk.start), np.int64(chunk.fill))
-        where = (*numbers, chunk.positions[good], chunk.indices[good])
-        arguments = (*where, draws, dict(chunk.batch_draws))
-        batch = self._alone(*tf.nest.map_structure(tf.constant, arguments))
-        del batch["_account"]
+        given = zip(self._rows(chunk.part(good)), self._given.values(), strict=True)
+        batch = self._remake(*(tf.convert_to_tensor(value, spec.dtype) for value, spec in given))
+        del batch["_position"]
         return Delivered(chunk, batch, chunk.positions[good], lost)
 
 

@@ -76,7 +76,7 @@ def test_tensorflow_goes_row_by_row_only_where_a_column_fails(beside: dict[str, 
     assert pipe.engine._columns == set(LABELS)
     again: list[int] = []
     alone = pipe.engine._alone
-    pipe.engine._alone = lambda *chunk: again.append(int(chunk[1])) or alone(*chunk)
+    pipe.engine._alone = lambda ticket: again.append(int(ticket[1])) or alone(ticket)
     batches = list(pipe)
     indices = np.concatenate([np.asarray(batch["index"]) for batch in batches])
     assert sorted(indices.tolist()) == [i for i in range(50) if i not in lost]
