@@ -7,6 +7,7 @@ the pixel in column i covers [i, i + 1]. Everything here is NumPy, and serves bo
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -39,6 +40,15 @@ class MovingStep(Step):
     @abstractmethod
     def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
         """Where the points of a picture of this size go with the draw float64[variates] (None without chance)."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether it gives a part of the picture as it is, that which `part` tells."""
+        return False
+
+    def part(self, height: int, width: int, draw: npt.NDArray[np.float64] | None = None) -> Sequence[int]:
+        """Top, left, height and width of what it keeps of a picture, where it `cuts`; RecordError where it cannot."""
+        raise NotImplementedError
 
     @abstractmethod
     def for_mask(self, outside: int = 0) -> Step:

@@ -227,23 +227,39 @@ class Step(BaseModel):
         """
         return None
 
+    def bind_tensorflow_with(self, following: Step, x: Spec) -> Kernel | None:
+        """A kernel for a single record that gives what `following` makes of this step's result, to the bit; else None.
+
+        It is handed the value, and the draw of `following` where that draws. Only steps without chance have one.
+        """
+        return None
+
     def bind(self, framework: str, *x: Spec) -> Kernel:
         """The kernel in `framework`; a step with `joins` is given several specs."""
         if framework not in self.frameworks:
             raise SpecError(only_in(self, self.step_name(), framework))
         if framework == "torch":
             return self.bind_torch(*x)
-        import tensorflow as tf
+        return _plain(self.bind_tensorflow(*x))
 
-        # no kernel has Python control flow on tensors, and AutoGraph would take most of the start-up to look for it
-        kernel: Kernel = tf.autograph.experimental.do_not_convert(self.bind_tensorflow(*x))
-        return kernel
+    def bind_with(self, following: Step, framework: str, x: Spec) -> Kernel | None:
+        """The kernel in `framework` for this step and the one behind it together, if there is one."""
+        kernel = self.bind_tensorflow_with(following, x) if framework == "tensorflow" else None
+        return None if kernel is None else _plain(kernel)
 
     def bind_rows(self, framework: str, x: Spec) -> Kernel | None:
         """The kernel for many records at once in `framework`, if there is one."""
         if framework == "torch":
             return self.bind_torch_rows(x)
         return self.bind_tensorflow_rows(x)
+
+
+def _plain(kernel: Kernel) -> Kernel:
+    """A TensorFlow kernel out of AutoGraph's reach: it has no Python control flow, to look for it takes long."""
+    import tensorflow as tf
+
+    kept: Kernel = tf.autograph.experimental.do_not_convert(kernel)
+    return kept
 
 
 def only_in(step: Step, name: str, framework: str) -> str:

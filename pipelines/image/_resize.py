@@ -9,6 +9,7 @@ pixel floor((i + 1/2) n_in / n_out).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import torch
 
+Box = Sequence[int]
 Method = Literal["bilinear", "bicubic", "nearest"]
 Side = Annotated[int, Field(gt=0, le=65_535)]
 
@@ -69,6 +71,16 @@ def side_by_side(
     return each[order], np.repeat(values, channels)[order]
 
 
+def part_of(
+    table: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]], first: int, count: int, channels: int = 1
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], int, int]:
+    """The weights of some outputs alone, and where the inputs begin and end that they mix."""
+    places, values = table
+    begin, end = np.searchsorted(places[:, 0], (first * channels, (first + count) * channels))
+    low, high = places[begin:end, 1].min() // channels, places[begin:end, 1].max() // channels + 1
+    return places[begin:end] - (first * channels, low * channels), values[begin:end], low, high
+
+
 def bind_torch(x: Spec, method: Method, antialias: bool) -> Kernel:
     """A function of (pictures [..., channel, height, width], height, width)."""
     import torch
@@ -107,15 +119,23 @@ def bind_torch(x: Spec, method: Method, antialias: bool) -> Kernel:
     return nearest if method == "nearest" else smooth
 
 
-def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
-    """A function of (pictures [..., height, width, channel], height, width); sizes are int32 tensors or numbers."""
+def bind_tensorflow(x: Spec, method: Method, antialias: bool, cut: Callable[..., Box] | None = None) -> Kernel:
+    """A function of (pictures [..., height, width, channel], height, width); sizes are int32 tensors or numbers.
+
+    With `cut` it is also handed what that takes behind the new height and width, and makes only that part of the new
+    pictures (top, left, height, width), of the input that this part needs; never by "nearest".
+    """
     import tensorflow as tf
 
     levels = x.dtype == "uint8"
 
-    def host_weights(height: Any, width: Any, channels: Any, tall: Any, wide: Any) -> Any:
-        across = side_by_side(int(width), int(wide), int(channels), method, antialias, levels)
-        return *across, *weights(int(height), int(tall), method, antialias, levels)
+    def host_weights(height: Any, width: Any, channels: Any, tall: Any, wide: Any, *rest: Any) -> Any:
+        height, width, channels, tall, wide = map(int, (height, width, channels, tall, wide))
+        top, left, high, broad = cut(tall, wide, *rest) if cut else (0, 0, tall, wide)
+        table = side_by_side(width, wide, channels, method, antialias, levels)
+        *across, first, last = part_of(table, left, broad, channels)
+        *down, upper, lower = part_of(weights(height, tall, method, antialias, levels), top, high)
+        return *across, *down, *(np.array(pair, np.int32) for pair in ((upper, lower, first, last), (high, broad)))
 
     def weighted(values: tf.Tensor, size: tf.Tensor, places: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
         """[rows, n] as [size, n], of whole levels if the picture has levels; half rounds up."""
@@ -129,11 +149,15 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool) -> Kernel:
             values = values + 0.5
         return tf.cast(values, tf.uint8) if levels else values
 
-    def smooth(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    def smooth(pictures: tf.Tensor, height: tf.Tensor, width: tf.Tensor, *rest: tf.Tensor) -> tf.Tensor:
+        asked = [*tf.unstack(tf.shape(pictures)[-3:]), height, width, *rest]
+        kinds = [*[tf.int64, tf.float32] * 2, tf.int32, tf.int32]
+        *across, down, amounts, needed, made = tf.numpy_function(host_weights, asked, kinds)
+        upper, lower, first, last = tf.unstack(tf.ensure_shape(needed, [4]))
+        height, width = tf.unstack(tf.ensure_shape(made, [2]))
+        pictures = pictures[..., upper:lower, first:last, :]
         shape = tf.shape(pictures)
         tall, wide, channels = tf.unstack(shape[-3:])
-        asked = [tall, wide, channels, height, width]
-        *across, down, amounts = tf.numpy_function(host_weights, asked, [tf.int64, tf.float32] * 2)
         flat = tf.transpose(tf.reshape(pictures, tf.stack([-1, wide * channels])))  # two axes are turned fast
         flat = tf.transpose(weighted(flat, width * channels, *across))
         one = pictures.shape.rank == 3  # whose rows lie as the product wants them

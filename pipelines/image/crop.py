@@ -105,6 +105,16 @@ class Crop(MovingStep):
         tall, wide = (np.full(rows.shape[:-1], float(side)) for side in self.sides)
         return _parts.placed(float(height), float(width), tall, wide, rows)
 
+    @property
+    def cuts(self) -> bool:
+        return self.where != "resized" and not self.pad
+
+    def part(self, height: int, width: int, draw: npt.NDArray[np.float64] | None = None) -> list[int]:
+        tall, wide = self.sides
+        if height < tall or width < wide:
+            raise RecordError(f"the picture is {height} x {width}, smaller than the crop of {tall} x {wide}")
+        return [int(number) for number in self.boxes(height, width, draw)]
+
     def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
         tall, wide = self.sides
         down, across = (max(tall - height, 0), max(wide - width, 0)) if self.pad else (0, 0)

@@ -15,7 +15,7 @@ from pipelines.image import _resize
 from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
 from pipelines.image._resize import Method, Side
 from pipelines.spec import Axis, Spec, picture
-from pipelines.step import Example, Kernel, Levels
+from pipelines.step import Example, Kernel, Levels, Step
 
 MOST_PIXELS = 178_956_970  # a strip of 1 x 20000 pixels with its short side brought to 256 would have 1.3e9
 
@@ -136,22 +136,32 @@ class Resize(MovingStep):
         return kernel
 
     def bind_tensorflow(self, x: Spec) -> Kernel:
+        return self._bind_tensorflow(x, None)
+
+    def bind_tensorflow_with(self, following: Step, x: Spec) -> Kernel | None:
+        """Makes only the pixels that a crop behind it keeps."""
+        if self.method == "nearest" or not isinstance(following, MovingStep) or not following.cuts:
+            return None
+        return self._bind_tensorflow(x, following)
+
+    def _bind_tensorflow(self, x: Spec, following: MovingStep | None) -> Kernel:
         import tensorflow as tf
 
-        resize = _resize.bind_tensorflow(x, self.method, self.antialias)
-        sizes = self.out_spec(x).shape[-3:]
+        resize = _resize.bind_tensorflow(x, self.method, self.antialias, following.part if following else None)
+        out = self.out_spec(x)
+        sizes = (following.out_spec(out) if following else out).shape[-3:]
 
         def where(condition: tf.Tensor, *sides: Any) -> tf.Tensor:
             return tf.where(condition, *(tf.cast(side, tf.int64) for side in sides))
 
-        def kernel(pictures: tf.Tensor) -> tf.Tensor:
+        def kernel(pictures: tf.Tensor, *draw: tf.Tensor) -> tf.Tensor:
             pictures = need_pixels_tensorflow(pictures)
             height, width = tf.unstack(tf.shape(pictures, tf.int64)[-3:-1])
             target = tf.stack(self.target(height, width, where, tf.maximum))
             pixels = tf.reduce_prod(tf.cast(target, tf.float64))
             most = tf.constant(MOST_PIXELS, tf.float64)
             fits = tf.debugging.assert_less_equal(pixels, most, "resized it would have too many pixels")
-            resized = resize(pictures, *tf.unstack(tf.cast(after([fits], target), tf.int32)))
+            resized = resize(pictures, *tf.unstack(tf.cast(after([fits], target), tf.int32)), *draw)
             resized.set_shape([*pictures.shape[:-3], *sizes])
             return resized
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pipelines.errors import MissingLibrary, PipelineError
@@ -81,6 +82,7 @@ class Chain:
             self._calls = [call for call, _ in bound]
             self._plain = [plain for _, plain in bound]
             self._many = [_bind_rows(node, framework) for node in field.nodes[: field.seam]]
+            self._pairs = _bind_pairs(field, framework)
         except ModuleNotFoundError as error:
             raise MissingLibrary((error.name or str(error)).partition(".")[0], framework) from error
 
@@ -93,22 +95,34 @@ class Chain:
 
     def run(self, carried: Carried, draws: Callable[[str], Any], start: int, stop: int, sizes: Sizes) -> Carried:
         """Through the nodes [start, stop); `draws` gives a stream's variates, `sizes` is read and written."""
-        for number in range(start, stop):
+        number = start
+        while number < stop:
             if self.clock is not None:
                 self.clock.at(self.places[number])
-            carried = self._pass(number, carried, draws, sizes)
+            pair = self._pairs.get(number) if number + 1 < stop else None
+            if pair is None:
+                carried = self._pass(number, carried, draws, sizes)
+            else:
+                self._measure(number, carried, sizes)
+                stream = self.field.nodes[number + 1].stream
+                carried = ((pair(carried[0][0], *([] if stream is None else [draws(stream)])), None),)
+            number += 1 if pair is None else 2
         return carried
 
     def _pass(self, number: int, carried: Carried, draws: Callable[[str], Any], sizes: Sizes) -> Carried:
         """Through one node."""
         node = self.field.nodes[number]
-        if number == self.field.measured:
-            sizes[self.field.name] = picture_size(carried[0][0], self.framework)
+        self._measure(number, carried, sizes)
         if node.stream is not None:
             return self._calls[number](carried, draws(node.stream))
         given = [sizes[node.size_of]] if node.size_of else []
         given += [draws(stream) for stream in node.shares]
         return self._calls[number](carried, joined(given, self.framework) if given else None)
+
+    def _measure(self, number: int, carried: Carried, sizes: Sizes) -> None:
+        """Notes the picture's size where other fields begin to follow it."""
+        if number == self.field.measured:
+            sizes[self.field.name] = picture_size(carried[0][0], self.framework)
 
     def walk(
         self, raw: Mapping[str, Any], draws: Callable[[str], Any], stop: int | None = None, sizes: Sizes | None = None
@@ -295,6 +309,18 @@ def _bind_rows(node: Node, framework: str) -> Callable[[Any], Any] | None:
         return values, rates if keep_rate else None
 
     return in_torch if framework == "torch" else in_tensorflow
+
+
+def _bind_pairs(field: FieldPlan, framework: str) -> dict[int, Kernel]:
+    """Kernels for a node and the next one together, by the first one's number."""
+    found: dict[int, Kernel] = {}
+    for number, (node, following) in enumerate(pairwise(field.nodes[: field.seam])):
+        plain = not (node.step.joins or node.stream or number - 1 in found or number + 1 == field.measured)
+        if plain and len(node.takes) == 1 and not any(n.size_of or n.shares for n in (node, following)):
+            kernel = node.step.bind_with(following.step, framework, node.takes[0])
+            if kernel is not None:
+                found[number] = kernel
+    return found
 
 
 def _one(step: Step, kernel: Kernel, takes: Spec, gives: Spec) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
