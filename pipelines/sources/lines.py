@@ -21,6 +21,8 @@ from pipelines.spec import TEXT
 from pipelines.step import ConfigPath
 
 CHUNK = 1 << 24
+HELD = 1 << 25
+"""Bytes of a file that is kept in memory as a whole."""
 BOM = b"\xef\xbb\xbf"
 LONGEST_LINE = 1 << 27
 MOST_UNPACKED = 1 << 36
@@ -87,6 +89,8 @@ class LinesSource(Source):
         except OSError as e:
             raise SourceError(f"lines: cannot read {path}: {e.strerror}") from e
         weakref.finalize(self, os.close, self._file)
+        # a call of the system for each line gives up the interpreter's lock, and waits for it again
+        self._held = os.pread(self._file, HELD, 0) if os.fstat(self._file).st_size <= HELD else None
         self._starts = self._index()
         if len(self) == 0:
             raise SourceError(f"lines: {self._original} holds no lines")
@@ -103,7 +107,8 @@ class LinesSource(Source):
             raise RecordError(
                 f"line {index + 1} of {self._shown} has {end - begin} bytes, more than max_bytes={self._most}"
             )
-        line = os.pread(self._file, end - begin, begin)
+        held = self._held
+        line = os.pread(self._file, end - begin, begin) if held is None else held[begin:end]
         if len(line) != end - begin:
             raise RecordError(f"{self._shown} became shorter while it was read")
         line = line[: -(2 if line.endswith(b"\r\n") else line.endswith(b"\n")) or None]
