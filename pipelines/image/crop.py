@@ -82,6 +82,10 @@ class Crop(MovingStep):
         """Height and width of what is given."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
+    @property
+    def _smaller(self) -> str:
+        return f"smaller than the crop of {self.sides[0]} x {self.sides[1]}"
+
     def variates(self) -> int:
         # top, left, an area and a ratio for each try; "random" leaves those alone, so that one `serving` does
         return 0 if self.where == "centre" else 2 + 2 * TRIES
@@ -112,7 +116,7 @@ class Crop(MovingStep):
     def part(self, height: int, width: int, draw: npt.NDArray[np.float64] | None = None) -> list[int]:
         tall, wide = self.sides
         if height < tall or width < wide:
-            raise RecordError(f"the picture is {height} x {width}, smaller than the crop of {tall} x {wide}")
+            raise RecordError(f"the picture is {height} x {width}, {self._smaller}")
         return [int(number) for number in self.boxes(height, width, draw)]
 
     def motion(self, height: int, width: int, draw: npt.NDArray[np.float64] | None) -> Motion:
@@ -158,7 +162,7 @@ class Crop(MovingStep):
                     inside = F.pad(torch.ones(height, width, dtype=torch.bool, device=pictures.device), around)
                     pictures = torch.where(inside, pictures, filled(pictures))
             elif resize is None and (height < tall or width < wide):
-                raise RecordError(f"the picture is {height} x {width}, smaller than the crop of {tall} x {wide}")
+                raise RecordError(f"the picture is {height} x {width}, {self._smaller}")
             height, width = pictures.shape[-2:]
             boxes = self.boxes(height, width, None if draw is None else draw.numpy())
             if boxes.ndim == 1:
@@ -197,7 +201,9 @@ class Crop(MovingStep):
                 pictures = padded(pictures)
             elif resize is None:
                 size = tf.shape(pictures)[-3:-1]
-                fits = tf.debugging.assert_greater_equal(size, [tall, wide], "the picture is smaller than the crop")
+                height, width = tf.unstack(tf.strings.as_string(size))
+                smaller = tf.strings.join(["the picture is ", height, " x ", width, f", {self._smaller}"])
+                fits = tf.debugging.Assert(tf.reduce_all(size >= [tall, wide]), [smaller])
                 pictures = after([fits], pictures)
             shape = tf.shape(pictures)
             if draw is None:  # as `boxes` has it, without asking Python

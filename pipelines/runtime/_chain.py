@@ -20,7 +20,7 @@ from pipelines.sources._base import Source
 from pipelines.spec import PER_RECORD, Spec
 from pipelines.step import Kernel, Step
 
-_ASSERTED = re.compile(r"to be true\. Summarized data: b['\"](.*?)['\"]$")
+_ASSERTED = re.compile(r"to be true\. Summarized data: b['\"](.*?)['\"]$|^(.+?) Condition x \S+ y did not hold")
 
 Carried = tuple[tuple[Any, Any], ...]
 """What flows between two nodes: (value, sampling rate or None) for each value of the field."""
@@ -47,7 +47,7 @@ def reason_of(error: BaseException) -> str:
     text = " ".join(str(getattr(error, "message", None) or error).split())
     asserted = _ASSERTED.search(text)
     if asserted:  # a step's own sentence, in TensorFlow's wrapping
-        return asserted[1]
+        return asserted[1] or asserted[2]
     text = text if len(text) <= 300 else text[:297] + "..."
     return text if isinstance(error, PipelineError) else f"{type(error).__name__}: {text}"
 

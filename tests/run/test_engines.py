@@ -14,6 +14,7 @@ from run.fakes import LOST, epoch_of, fake, fake_config, plain
 from pipelines.errors import ConfigError, PipelineError, RecordError, StateError, TooManyFailures
 from pipelines.grid import Grid
 from pipelines.pipeline import Pipeline
+from pipelines.runtime._chain import reason_of
 
 
 def test_the_engines_deliver_the_same_and_lose_the_same() -> None:
@@ -287,3 +288,20 @@ def test_a_consumer_that_stops_early_leaves_no_threads(framework: str) -> None:
     gc.collect()
     left = {t.name for t in threading.enumerate() if t.name.startswith("pipelines")} - before
     assert not left
+
+
+def test_what_tensorflow_wraps_a_steps_sentence_in_is_left_out() -> None:
+    import tensorflow as tf
+
+    def compared(n: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_less_equal(n, [2, 2], "the picture is larger")]):
+            return tf.identity(n)
+
+    def asserted(n: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(n <= 2), [tf.constant("it's larger")])]):
+            return tf.identity(n)
+
+    for check, says in ((compared, "the picture is larger"), (asserted, "it's larger")):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            check(tf.constant([1, 3]))
+        assert reason_of(caught.value) == says
