@@ -97,6 +97,13 @@ def _strings(value: Any, dtype: str) -> Any:
     return value
 
 
+def torch_uint8(values: Any) -> Any:
+    """A torch tensor of floats in [0, 256) cut to uint8; by way of int16, in a quarter of the time of torch's way."""
+    import torch
+
+    return values.to(torch.int16).to(torch.uint8)
+
+
 def torch_constant(array: np.ndarray[Any, Any]) -> Callable[[Any], Any]:
     """A constant for a torch kernel: called with a tensor, gives the constant on that tensor's device."""
     import torch

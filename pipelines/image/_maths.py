@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.image._checks import need_pixels_tensorflow, need_pixels_torch
+from pipelines.native import torch_uint8
 from pipelines.spec import Spec
 
 
@@ -136,6 +137,10 @@ def torch_maths() -> Maths:
                 values[here] = operations[index](before[here], numbers[rows])
         return values.reshape(shape)
 
+    def to(values: torch.Tensor, dtype: str) -> Any:
+        cut = dtype == "uint8" and values.is_floating_point()
+        return torch_uint8(values) if cut else values.to(getattr(torch, dtype))
+
     return Maths(
         channel=-3,
         height=-2,
@@ -148,7 +153,7 @@ def torch_maths() -> Maths:
         join=lambda parts, axis: torch.cat(list(parts), axis),
         spread=lambda values, like: values.expand_as(like),
         take=lambda values, index, axis: values.index_select(axis, index),
-        to=lambda values, dtype: values.to(getattr(torch, dtype)),
+        to=to,
         size=lambda values, axis: values.shape[axis],
         pixels=lambda values: float(max(values.shape[-2] * values.shape[-1], 1)),
         total=lambda values: values.sum((-2, -1), keepdim=True),

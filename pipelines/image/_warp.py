@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.native import torch_constant
+from pipelines.native import torch_constant, torch_uint8
 from pipelines.spec import Spec
 from pipelines.step import Kernel
 
@@ -122,7 +122,7 @@ def bind_torch(x: Spec, method: Method, fill: float | tuple[float, ...]) -> Kern
         if blend:
             values, inside = values[:, :channels], values[:, channels:]
             values = values + (1 - inside) * fills(values)
-        return values.add_(0.5 + SLACK).to(torch.uint8) if levels else values  # a mean of levels, cut to whole ones
+        return torch_uint8(values.add_(0.5 + SLACK)) if levels else values  # a mean of levels, cut to whole ones
 
     return {"nearest": nearest, "bilinear": bilinear, "exact": exact}[method]
 
