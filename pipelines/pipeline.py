@@ -440,8 +440,9 @@ def load(
 def _need_workers(workers: str | int, framework: str) -> None:
     """UserError unless batches can be made by such workers in `framework`."""
     if workers not in WORKERS:
-        many = f"; threads: {workers} says how many" if isinstance(workers, int) else nearest(workers, WORKERS)
-        raise UserError(f"workers: expected threads or processes, got {workers!r}{many}")
+        many = isinstance(workers, int) and workers > 1
+        hint = f"; threads: {workers} says how many" if many else nearest(str(workers), WORKERS)
+        raise UserError(f"workers: expected threads or processes, got {workers!r}{hint}")
     if workers == "processes" and framework != "torch":
         raise UserError(
             f"workers: processes make batches on torch only, since a tf.data graph cannot be split up between them; "

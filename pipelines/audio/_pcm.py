@@ -35,7 +35,7 @@ def _stored(data: bytes, header: Header) -> npt.NDArray[Any]:
 
 
 def _scaled(stored: npt.NDArray[Any], kind: Kind) -> npt.NDArray[np.float32]:
-    wave = stored.astype(np.float32)
+    wave = stored.astype(np.float32, copy=not stored.flags.writeable)
     if kind == Kind.WAV_U8:
         wave -= 128
     if kind != Kind.WAV_FLOAT:

@@ -183,12 +183,16 @@ class Decode(Step):
         return np.concatenate(blocks), rate_hz
 
     def bind_torch(self, x: Spec) -> Kernel:
+        decode = self._torch_decoder()
+        return lambda data: decode(data, self._header(data))
+
+    def _torch_decoder(self) -> Kernel:
+        """A function of a file and its header."""
         import torch
 
         by_torchaudio = companions.usable("torchaudio.load")
 
-        def kernel(data: bytes) -> tuple[torch.Tensor, int]:
-            header = self._header(data)
+        def decode(data: bytes, header: Header) -> tuple[torch.Tensor, int]:
             if not by_torchaudio or header.kind == Kind.HOST or header.kind in _pcm.KINDS:
                 samples, rate_hz = self._read(data, header)
                 wave = torch.from_numpy(samples).T
@@ -206,7 +210,7 @@ class Decode(Step):
                 return (wave[0] if len(wave) == 1 else wave.mean(0, dtype=torch.float64).float()), rate_hz
             return (wave if self.channels == "keep" else wave[self.channels]).contiguous(), rate_hz
 
-        return kernel
+        return decode
 
     def bind_torch_rows(self, x: Spec) -> Kernel | None:
         """Plain WAVs without torch's calls on each, which take twice as long as their samples."""
@@ -214,7 +218,7 @@ class Decode(Step):
             return None
         import torch
 
-        one = self.bind_torch(x)
+        decode = self._torch_decoder()
 
         def kernel(files: list[bytes]) -> list[tuple[torch.Tensor, int]]:
             headers = [self._header(data) for data in files]
@@ -222,7 +226,8 @@ class Decode(Step):
             row = self._in_a_row([files[n] for n in plain], [headers[n] for n in plain])
             waves = torch.from_numpy(row).split([headers[n].frames for n in plain])
             made = {n: (wave, headers[n].rate_hz) for n, wave in zip(plain, waves, strict=True)}
-            return [made[n] if n in made else one(data) for n, data in enumerate(files)]
+            pairs = enumerate(zip(files, headers, strict=True))
+            return [made[n] if n in made else decode(data, header) for n, (data, header) in pairs]
 
         return kernel
 
@@ -270,9 +275,11 @@ class Decode(Step):
 
         def decode(files: Any) -> tuple[Any, ...]:
             """The samples of all files in a row, their lengths and their rates."""
-            headers = [self._header(data) for data in files]
-            if any(header.kind not in _pcm.KINDS for header in headers):
-                raise RecordError("one of the files is no plain WAV")
+            headers = []
+            for data in files:
+                headers.append(self._header(data))
+                if headers[-1].kind not in _pcm.KINDS:  # before the next one is looked at, which may take long
+                    raise RecordError("one of the files is no plain WAV")
             lengths, rates = ([getattr(header, name) for header in headers] for name in ("frames", "rate_hz"))
             return self._in_a_row(files, headers), np.array(lengths, np.int64), np.array(rates, np.int64)
 

@@ -236,13 +236,6 @@ def _one_after_the_other(waves: list[torch.Tensor], old: int, new: int, method: 
     """
     import torch
 
-    for wave in waves:
-        at_least_torch(wave, 1, "sample")
-    filters = _filters(old, new, method)
-    block, made_block = filters.shape[1:]
-    reach = _sinc.width(old, new, method)
-    window = block + 2 * reach
-    table = torch.from_numpy(filters.reshape(-1, made_block)[:window])
     channels = [channel for wave in waves for channel in (wave.flatten(0, -2) if wave.ndim > 1 else (wave,))]
     lengths = [channel.shape[-1] for channel in channels]
     at_least_torch(channels[lengths.index(min(lengths))], 1, "sample")

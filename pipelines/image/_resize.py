@@ -131,11 +131,15 @@ def bind_tensorflow(x: Spec, method: Method, antialias: bool, cut: Callable[...,
 
     def host_weights(height: Any, width: Any, channels: Any, tall: Any, wide: Any, *rest: Any) -> Any:
         height, width, channels, tall, wide = map(int, (height, width, channels, tall, wide))
-        top, left, high, broad = cut(tall, wide, *rest) if cut else (0, 0, tall, wide)
-        table = side_by_side(width, wide, channels, method, antialias, levels)
-        *across, first, last = part_of(table, left, broad, channels)
-        *down, upper, lower = part_of(weights(height, tall, method, antialias, levels), top, high)
-        return *across, *down, *(np.array(pair, np.int32) for pair in ((upper, lower, first, last), (high, broad)))
+        across: Any = side_by_side(width, wide, channels, method, antialias, levels)
+        down: Any = weights(height, tall, method, antialias, levels)
+        needed, made = (0, height, 0, width), [tall, wide]
+        if cut:
+            top, left, *made = cut(tall, wide, *rest)
+            *across, first, last = part_of(across, left, made[1], channels)
+            *down, upper, lower = part_of(down, top, made[0])
+            needed = upper, lower, first, last
+        return *across, *down, np.array(needed, np.int32), np.array(made, np.int32)
 
     def weighted(values: tf.Tensor, size: tf.Tensor, places: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
         """[rows, n] as [size, n], of whole levels if the picture has levels; half rounds up."""

@@ -82,7 +82,7 @@ class Chain:
             self._calls = [call for call, _ in bound]
             self._plain = [plain for _, plain in bound]
             self._many = [_bind_rows(node, framework) for node in field.nodes[: field.seam]]
-            self._pairs = _bind_pairs(field, framework)
+            self._pairs = _bind_pairs(field, framework)  # for `run` alone: `walk` tells of each step what it made
         except ModuleNotFoundError as error:
             raise MissingLibrary((error.name or str(error)).partition(".")[0], framework) from error
 

@@ -72,7 +72,7 @@ class Lanes:
     def start(self, skip: int = LEAST_BATCHES) -> None:
         """Measure anew, but not the next `skip` batches: an epoch begins, or they were made with another limit."""
         self._skip, self._batches, self._records, self._waits = skip, 0, 0, 0
-        self._since = time.perf_counter()
+        self._since = self._handed = time.perf_counter()
         with self._changed:
             self._computed = self._held = 0.0
 
@@ -80,13 +80,18 @@ class Lanes:
         """A batch is handed over; `waited`: the consumer asked for it before it was ready."""
         if self._fixed:
             return
+        now, before = time.perf_counter(), self._handed
+        self._handed = now
         if self._skip:
             self._skip -= 1
             if not self._skip:
                 self.start(0)
             return
+        if not waited and now - before > WINDOW_S:  # the consumer paused: for a validation, say
+            self.start(0)
+            return
         self._batches, self._records, self._waits = self._batches + 1, self._records + records, self._waits + waited
-        seconds = time.perf_counter() - self._since
+        seconds = now - self._since
         if self._batches < LEAST_BATCHES or seconds < WINDOW_S:
             return
         if 2 * self._waits < self._batches:  # the consumer is the slower one: nothing can be seen, nothing is to gain

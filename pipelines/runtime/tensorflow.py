@@ -281,14 +281,16 @@ class TensorflowEngine(Engine):
 
     def _read(self, ticket: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
         run, number = ticket.tolist()
-        return self._rows(self._pending[run][number])
+        self.clock.at(READ)
+        rows = self._rows(self._pending[run][number])
+        self.clock.at(GRAPH)
+        return rows
 
     def _rows(self, chunk: Chunk) -> list[npt.NDArray[Any]]:
         """What `_signature` says of a chunk, without the rows that cannot be read.
 
         The reason why one cannot comes from the replay.
         """
-        self.clock.at(READ)
         places: list[int] = []
         packed: list[dict[str, Any]] = []
         for place, index in enumerate(chunk.indices.tolist()):
@@ -304,7 +306,6 @@ class TensorflowEngine(Engine):
         columns = [np.array([cells[name] for cells in packed], dtype=kind.as_numpy_dtype) for name, kind in kinds]
         draws = [chunk.draws[name][places] for name in self.plan.streams.record]
         batch_draws = [chunk.batch_draws[name] for name in self.plan.streams.batch]
-        self.clock.at(GRAPH)
         return [*numbers, *rows, keys, *columns, *draws, *batch_draws]
 
     def _host(

@@ -33,7 +33,7 @@ AHEAD = 2
 """Batches kept ready beyond those in the threads' hands."""
 
 AT_ONCE = 1 << 18
-"""Values that go through the steps on the batch together on a CPU; a whole batch of photos takes twice as long."""
+"""Values that go through the steps on the batch together on a CPU; a whole batch of photos takes half as long again."""
 
 Row = tuple[int, dict[str, Any]]
 

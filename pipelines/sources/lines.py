@@ -90,7 +90,8 @@ class LinesSource(Source):
             raise SourceError(f"lines: cannot read {path}: {e.strerror}") from e
         weakref.finalize(self, os.close, self._file)
         # a call of the system for each line gives up the interpreter's lock, and waits for it again
-        self._held = os.pread(self._file, HELD, 0) if os.fstat(self._file).st_size <= HELD else None
+        size = os.fstat(self._file).st_size
+        self._held = os.pread(self._file, size, 0) if size <= HELD else None
         self._starts = self._index()
         if len(self) == 0:
             raise SourceError(f"lines: {self._original} holds no lines")
@@ -107,8 +108,7 @@ class LinesSource(Source):
             raise RecordError(
                 f"line {index + 1} of {self._shown} has {end - begin} bytes, more than max_bytes={self._most}"
             )
-        held = self._held
-        line = os.pread(self._file, end - begin, begin) if held is None else held[begin:end]
+        line = self._part(begin, end)
         if len(line) != end - begin:
             raise RecordError(f"{self._shown} became shorter while it was read")
         line = line[: -(2 if line.endswith(b"\r\n") else line.endswith(b"\n")) or None]
@@ -123,11 +123,14 @@ class LinesSource(Source):
     def fingerprint(self) -> str:
         return digest("lines", state_of(self._original))
 
+    def _part(self, begin: int, end: int) -> bytes:
+        return os.pread(self._file, end - begin, begin) if self._held is None else self._held[begin:end]
+
     def _index(self) -> np.ndarray[Any, Any]:
         """Where each line begins, and where the last one ends."""
         found = [np.zeros(1, np.int64)]
         begin = 0
-        while chunk := os.pread(self._file, CHUNK, begin):
+        while chunk := self._part(begin, begin + CHUNK):
             found.append(np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n")) + (begin + 1))
             begin += len(chunk)
         starts = np.concatenate(found)

@@ -101,12 +101,17 @@ def test_what_gets_faster_or_slower_all_the_time_favours_no_number(monkeypatch: 
     assert lanes.limit == 2
 
 
-def test_a_choice_made_on_a_disturbed_machine_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batches", [0, 3, 5, 7, 9, 11], ids="{} batches before a pause".format)
+def test_a_choice_made_on_a_disturbed_machine_is_made_again(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     clock = Clock(monkeypatch)
     lanes = _lanes.Lanes(2, fixed=False)
     settle(lanes, clock, {2: 100.0, 1: 100.0}.__getitem__)
     assert lanes.limit == 1
-    clock.now += 100 * _lanes.PAUSE_S  # nothing ran meanwhile
+    for _ in range(batches):
+        clock.now += 10 / (100 * lanes.limit)
+        lanes.delivered(10, waited=True)
+    clock.now += 100 * _lanes.PAUSE_S  # nothing runs meanwhile
+    lanes.delivered(10, waited=False)
     begun, tried = clock.now, 0.0
     for _ in range(1000):
         clock.now += 10 / (100 * lanes.limit)
