@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,52 @@ def test_pictures_too_small_for_the_crop_fail_in_it(tmp_path: Path) -> None:
     assert failures["tensorflow"] == failures["torch"]
     assert {step for _, step, _ in failures["torch"]} == {"image.crop"}
     assert "the picture is 12 x 60, smaller than the crop of 32 x 32" in failures["torch"][0][2]
+
+
+RESIZE, CUT = {"image.resize": {"size": 40}}, {"image.crop": {"size": 32, "where": "random"}}
+
+
+@pytest.mark.parametrize(
+    ("steps", "together"),
+    [
+        ([RESIZE, CUT], {1}),
+        ([RESIZE, CUT, "image.normalize"], {1}),
+        ([RESIZE, RESIZE, CUT], {2}),
+        ([RESIZE, "image.flip", CUT], set()),
+        ([CUT, RESIZE], set()),
+        ([{"image.resize": {"size": [40, 44]}}, CUT], set()),  # stacked between them
+    ],
+)
+def test_the_engine_makes_them_together_and_gives_what_torch_gives(
+    tmp_path: Path, steps: list[Any], together: set[int]
+) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in range(7):
+        height, width = rng.integers(45, 70, 2)
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        image.save(tmp_path / f"{number}.png")
+        rows.append({"picture": f"{number}.png", "boxes": [[3, 4, 30, 35]]})
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found: dict[str, list[Any]] = {}
+    for framework in ("tensorflow", "torch"):
+        config = {
+            "framework": framework,
+            "source": {"manifest": {"path": str(tmp_path / "rows.jsonl"), "files": ["picture"]}},
+            "fields": {
+                "boxes": {"from": "boxes", "follows": "picture", "steps": ["label.boxes"]},
+                "picture": {"from": "picture", "steps": ["image.decode", *steps]},
+            },
+            "batch": {"size": 3, "shuffle": True},
+        }
+        pipe = pipelines.load(config, device="cpu")
+        pairs = pipe.engine.chains["picture"]._pairs
+        assert set(pairs) == (together if framework == "tensorflow" else set())
+        records = [record for delivered in pipe.epoch() for record in pipe.engine.unbatch(delivered)]
+        found[framework] = sorted(records, key=lambda record: record["index"])
+    assert len(found["torch"]) == 7
+    for one, other in zip(found["tensorflow"], found["torch"], strict=True):
+        np.testing.assert_array_equal(one["boxes"], other["boxes"])
+        far = np.abs(one["picture"].astype(float) - other["picture"])
+        assert far.max() <= (0.02 if one["picture"].dtype == np.float32 else 2)  # a level a step, 1/255 of the range
+        assert np.mean(far > 0) < 0.02

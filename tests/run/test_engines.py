@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run.fakes import LOST, epoch_of, fake, fake_config, plain
+from run.fakes import LOST, UNREADABLE, epoch_of, fake, fake_config, plain
 
 from pipelines.errors import ConfigError, PipelineError, RecordError, StateError, TooManyFailures
 from pipelines.grid import Grid
+from pipelines.guard import after
+from pipelines.image.flip import Flip
 from pipelines.pipeline import Pipeline
 from pipelines.runtime._chain import reason_of
 
@@ -305,3 +307,41 @@ def test_what_tensorflow_wraps_a_steps_sentence_in_is_left_out() -> None:
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             check(tf.constant([1, 3]))
         assert reason_of(caught.value) == says
+
+
+def test_a_batch_that_fails_as_a_whole_is_made_again_of_its_good_rows(
+    framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step on the batch fails for one record: the others keep their own draws, and the batch keeps its."""
+    bad = int(np.random.default_rng(UNREADABLE).integers(0, 256, (8, 6, 3)).sum())
+    bind = getattr(Flip, f"bind_{framework}")
+
+    def bound(self: Flip, x: Any) -> Any:
+        kernel = bind(self, x)
+
+        def in_torch(pictures: Any, draw: Any) -> Any:
+            if (pictures.sum((-3, -2, -1)) == bad).any():
+                raise RecordError("it is this one")
+            return kernel(pictures, draw)
+
+        def in_tensorflow(pictures: Any, draw: Any) -> Any:
+            import tensorflow as tf
+
+            sums = tf.reduce_sum(tf.cast(pictures, tf.int64), [-3, -2, -1])
+            fine = tf.debugging.Assert(tf.reduce_all(sums != bad), ["it is this one"])
+            return kernel(after([fine], pictures), draw)
+
+        return in_torch if framework == "torch" else in_tensorflow
+
+    fields = {"picture": {"from": "picture", "steps": ["image.flip", "image.normalize"]}}
+    config: dict[str, Any] = {"fields": fields, "batch_steps": [{"image.mixup": {"fields": ["picture"], "alpha": 0.4}}]}
+    expected = list(fake(framework, lost=(UNREADABLE,), **config))  # where it cannot even be read
+    monkeypatch.setattr(Flip, f"bind_{framework}", bound)
+    pipe = fake(framework, lost=(), **config)
+    batches = list(pipe)
+    assert [(f.index, f.field, f.reason) for f in pipe.quarantine] == [(UNREADABLE, "picture", "it is this one")]
+    assert pipe.counts.as_dict() == {"read": 50, "delivered": 49, "quarantined": 1, "left_over": 0}
+    assert len(batches) == len(expected)
+    for batch, other in zip(batches, expected, strict=True):
+        for name in ("index", "picture"):
+            np.testing.assert_array_equal(np.asarray(batch[name]), np.asarray(other[name]))
