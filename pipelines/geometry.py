@@ -7,7 +7,7 @@ the pixel in column i covers [i, i + 1]. Everything here is NumPy, and serves bo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -42,13 +42,12 @@ class MovingStep(Step):
         """Where the points of a picture of this size go with the draw float64[variates] (None without chance)."""
 
     @property
-    def cuts(self) -> bool:
-        """Whether it gives a part of the picture as it is, that which `part` tells."""
-        return False
+    def cut(self) -> Callable[..., Sequence[int]] | None:
+        """A function of height, width and draw, where a step gives a part of a picture as it is; None if it does more.
 
-    def part(self, height: int, width: int, draw: npt.NDArray[np.float64] | None = None) -> Sequence[int]:
-        """Top, left, height and width of what it keeps of a picture, where it `cuts`; RecordError where it cannot."""
-        raise NotImplementedError
+        It returns the part's top, left, height and width, in pixels, or raises RecordError where there is none.
+        """
+        return None
 
     @abstractmethod
     def for_mask(self, outside: int = 0) -> Step:

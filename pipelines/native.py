@@ -97,6 +97,14 @@ def _strings(value: Any, dtype: str) -> Any:
     return value
 
 
+def unconverted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function for TensorFlow's graph, out of AutoGraph's reach: to look for Python's control flow takes it long."""
+    import tensorflow as tf
+
+    kept: Callable[..., Any] = tf.autograph.experimental.do_not_convert(function)
+    return kept
+
+
 def torch_uint8(values: Any) -> Any:
     """A torch tensor of floats in [0, 256) cut to uint8; by way of int16, in a quarter of the time of torch's way."""
     import torch

@@ -31,7 +31,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from pipelines.announced import announcement
 from pipelines.errors import SpecError
-from pipelines.native import to_native, to_numpy
+from pipelines.native import to_native, to_numpy, unconverted
 from pipelines.spec import FRAMEWORKS, PER_RECORD, Framework, Spec
 
 Kernel = Callable[..., Any]
@@ -240,26 +240,18 @@ class Step(BaseModel):
             raise SpecError(only_in(self, self.step_name(), framework))
         if framework == "torch":
             return self.bind_torch(*x)
-        return _plain(self.bind_tensorflow(*x))
+        return unconverted(self.bind_tensorflow(*x))
 
     def bind_with(self, following: Step, framework: str, x: Spec) -> Kernel | None:
         """The kernel in `framework` for this step and the one behind it together, if there is one."""
         kernel = self.bind_tensorflow_with(following, x) if framework == "tensorflow" else None
-        return None if kernel is None else _plain(kernel)
+        return None if kernel is None else unconverted(kernel)
 
     def bind_rows(self, framework: str, x: Spec) -> Kernel | None:
         """The kernel for many records at once in `framework`, if there is one."""
         if framework == "torch":
             return self.bind_torch_rows(x)
         return self.bind_tensorflow_rows(x)
-
-
-def _plain(kernel: Kernel) -> Kernel:
-    """A TensorFlow kernel out of AutoGraph's reach: it has no Python control flow, to look for it takes long."""
-    import tensorflow as tf
-
-    kept: Kernel = tf.autograph.experimental.do_not_convert(kernel)
-    return kept
 
 
 def only_in(step: Step, name: str, framework: str) -> str:

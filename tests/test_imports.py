@@ -243,6 +243,7 @@ def test_a_leak_is_found(tmp_path: Path) -> None:
         (tmp_path / library / "__init__.py").write_text(STAND_IN)
     script = "import sys, types; sys.modules['pipelines.native'] = native = types.ModuleType('pipelines.native'); "
     script += "native.to_native = lambda value, *_: value; native.to_numpy = lambda value, _: value; "
+    script += "native.unconverted = lambda function: function; "
     script += "native.need_framework = lambda _: None; native.library_versions = lambda _: {}; native.LIBRARIES = {}; "
     script += f"sys.path.insert(0, {str(TESTS)!r}); import _bind_all; _bind_all.main(sys.argv[1], 'leak')"
     assert loaded("tensorflow", python("-c", script, "torch", folders=(tmp_path,)))

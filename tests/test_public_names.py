@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,6 @@ def test_classes_of_a_modality(modality: str) -> None:
     ("find", "name", "meant"),
     [(find_step, "audio.mell", "audio.mel"), (find_source, "manifests", "manifest"), (find_sink, "parket", "parquet")],
 )
-def test_an_unknown_name_is_told_the_nearest(find: object, name: str, meant: str) -> None:
+def test_an_unknown_name_is_told_the_nearest(find: Callable[[str], object], name: str, meant: str) -> None:
     with pytest.raises(UserError, match=f"unknown .*{name!r}; did you mean {meant!r}"):
-        find(name)  # type: ignore[operator]  # three functions of different results
+        find(name)

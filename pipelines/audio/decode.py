@@ -280,8 +280,9 @@ class Decode(Step):
                 headers.append(self._header(data))
                 if headers[-1].kind not in _pcm.KINDS:  # before the next one is looked at, which may take long
                     raise RecordError("one of the files is no plain WAV")
-            lengths, rates = ([getattr(header, name) for header in headers] for name in ("frames", "rate_hz"))
-            return self._in_a_row(files, headers), np.array(lengths, np.int64), np.array(rates, np.int64)
+            lengths = np.array([header.frames for header in headers], np.int64)
+            rates = np.array([header.rate_hz for header in headers], np.int64)
+            return self._in_a_row(files, headers), lengths, rates
 
         def kernel(files: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
             flat, lengths, rates = held = tf.numpy_function(decode, [files], [tf.float32, tf.int64, tf.int64])

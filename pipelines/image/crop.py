@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, cast
 
 import numpy as np
@@ -110,10 +111,10 @@ class Crop(MovingStep):
         return _parts.placed(float(height), float(width), tall, wide, rows)
 
     @property
-    def cuts(self) -> bool:
-        return self.where != "resized" and not self.pad
+    def cut(self) -> Callable[..., Sequence[int]] | None:
+        return None if self.where == "resized" or self.pad else self._part
 
-    def part(self, height: int, width: int, draw: npt.NDArray[np.float64] | None = None) -> list[int]:
+    def _part(self, height: int, width: int, draw: npt.NDArray[np.float64] | None = None) -> list[int]:
         tall, wide = self.sides
         if height < tall or width < wide:
             raise RecordError(f"the picture is {height} x {width}, {self._smaller}")

@@ -140,14 +140,14 @@ class Resize(MovingStep):
 
     def bind_tensorflow_with(self, following: Step, x: Spec) -> Kernel | None:
         """Makes only the pixels that a crop behind it keeps."""
-        if self.method == "nearest" or not isinstance(following, MovingStep) or not following.cuts:
+        if self.method == "nearest" or not isinstance(following, MovingStep) or following.cut is None:
             return None
         return self._bind_tensorflow(x, following)
 
     def _bind_tensorflow(self, x: Spec, following: MovingStep | None) -> Kernel:
         import tensorflow as tf
 
-        resize = _resize.bind_tensorflow(x, self.method, self.antialias, following.part if following else None)
+        resize = _resize.bind_tensorflow(x, self.method, self.antialias, following.cut if following else None)
         out = self.out_spec(x)
         sizes = (following.out_spec(out) if following else out).shape[-3:]
 

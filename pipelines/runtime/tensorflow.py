@@ -22,6 +22,7 @@ import tensorflow as tf
 from pipelines.errors import ANOTHER_BEGAN, PipelineError, UserError
 from pipelines.grid import Chunk, Failure
 from pipelines.guard import after
+from pipelines.native import unconverted
 from pipelines.plan import Plan
 from pipelines.runtime._chain import Chain, Sizes, StepFailure, is_machines_fault, read_raw
 from pipelines.runtime._clock import GRAPH, READ
@@ -53,7 +54,7 @@ class TensorflowEngine(Engine):
         self.device = find_device(device)
         self.threads = threads or cores()
         self._pending: dict[int, dict[int, Chunk]] = {}
-        """The chunks under way of each run, in order, by their tickets."""
+        """The chunks under way of the last run, in order, by their numbers."""
         self._runs = 0
         self._waiting: deque[tuple[int, Iterable[Chunk]]] = deque()
         self._data: tf.data.Dataset | None = None
@@ -142,16 +143,17 @@ class TensorflowEngine(Engine):
 
     def _open(self) -> int:
         self._runs += 1
-        self._pending[self._runs] = {}
+        self._pending = {self._runs: {}}  # an older run, which may have been given up, is not gone on with
         return self._runs
 
     def _control(self, chunks: Iterable[Chunk], run: int) -> Iterator[Any]:
         """The control stream: a ticket for each chunk, which is noted as being under way."""
+        under_way = self._pending.get(run, {})
         try:
             for number, chunk in enumerate(chunks):
-                if calls.ended:
+                if calls.ended or run != self._runs:
                     return
-                self._pending[run][number] = chunk
+                under_way[number] = chunk
                 yield np.array([run, number])
         except Exception as error:  # the graph passes over errors, and would end as if all were done
             self._stopped = error
@@ -170,7 +172,7 @@ class TensorflowEngine(Engine):
 
     def _graph(self, control: Callable[[], Iterator[Any]]) -> tf.data.Dataset:
         data = tf.data.Dataset.from_generator(control, output_signature=_TICKET)
-        data = data.map(_plain(self._make), num_parallel_calls=self.threads, deterministic=True)
+        data = data.map(unconverted(self._make), num_parallel_calls=self.threads, deterministic=True)
         data = data.ignore_errors(log_warning=False).prefetch(AHEAD)
         options = tf.data.Options()
         options.threading.private_threadpool_size = self.threads
@@ -280,6 +282,7 @@ class TensorflowEngine(Engine):
         return held
 
     def _read(self, ticket: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """`_rows` of the chunk that a ticket stands for; a KeyError, which the graph passes over, after its run."""
         run, number = ticket.tolist()
         self.clock.at(READ)
         rows = self._rows(self._pending[run][number])
@@ -384,7 +387,9 @@ class TensorflowEngine(Engine):
 
         `positions` are those of the rows that it made, -1 for filler rows.
         """
-        pending = self._pending[run]
+        pending = self._pending.get(run)
+        if pending is None:
+            raise UserError(ANOTHER_BEGAN)
         for under_way in list(pending):
             chunk = pending.pop(under_way)
             if under_way == number:
@@ -398,7 +403,7 @@ class TensorflowEngine(Engine):
                 yield Delivered(chunk, batch, kept, tuple(f for f in failures if f is not None))
                 return
             yield self._remade(chunk)
-        del self._pending[run]
+        self._pending.pop(run, None)
 
     def _replay(self, chunk: Chunk, row: int) -> Failure | None:
         """What is wrong with a row that the graph lost; None when nothing is."""
@@ -425,12 +430,6 @@ class TensorflowEngine(Engine):
         batch = self._remake(*(tf.convert_to_tensor(value, spec.dtype) for value, spec in given))
         del batch["_position"]
         return Delivered(chunk, batch, chunk.positions[good], lost)
-
-
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function out of AutoGraph's reach: no Python control flow on tensors is in it."""
-    kept: Callable[..., Any] = tf.autograph.experimental.do_not_convert(function)
-    return kept
 
 
 def find_device(name: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -90,11 +89,11 @@ def _end_with_parent() -> None:
 def forbid_network() -> None:
     """Let every connection of this process fail with NetworkError."""
 
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise NetworkError("it needs to be downloaded")
+    def refuse(event: str, _: tuple[Any, ...]) -> None:
+        if event in ("socket.getaddrinfo", "socket.connect"):
+            raise NetworkError("it needs to be downloaded")
 
-    socket.getaddrinfo = refuse
-    socket.socket.connect = refuse  # type: ignore[method-assign]  # meant, and of this process alone
+    sys.addaudithook(refuse)
 
 
 if __name__ == "__main__":

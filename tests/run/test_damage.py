@@ -126,14 +126,14 @@ def test_every_damaged_record_is_accounted_for(kind: str, request: pytest.Fixtur
         (tmp_path / f"{seed:02}.bin").write_bytes(damaged(files, np.random.default_rng([1, seed])))
     (tmp_path / "60.bin").write_bytes(files[0])  # one that is sound
     name = "audio.decode" if kind == "sounds" else "image.decode"
-    document = {
+    document: dict[str, Any] = {
         "source": {"folder": {"path": str(tmp_path), "files": "*.bin"}},
         "fields": {"value": {"from": "file", "steps": [{name: {} if kind == "sounds" else {"max_pixels": 4_000_000}}]}},
         "batch": {"size": 8},
         "on_error": {"at_most": 1.0},
     }
     if kind == "sounds":
-        document["fields"]["value"]["steps"] += [{"audio.fit": {"samples": 16}}]  # type: ignore[index]  # as written above
+        document["fields"]["value"]["steps"] += [{"audio.fit": {"samples": 16}}]
     lost = {}
     for framework in ("torch", "tensorflow"):
         pipe = load(document, framework=framework, device="cpu", threads=2)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from run.fakes import LOST, UNREADABLE, epoch_of, fake, fake_config, plain
 
-from pipelines.errors import ConfigError, PipelineError, RecordError, StateError, TooManyFailures
+from pipelines.errors import ConfigError, PipelineError, RecordError, StateError, TooManyFailures, UserError
 from pipelines.grid import Grid
 from pipelines.guard import after
 from pipelines.image.flip import Flip
@@ -345,3 +345,17 @@ def test_a_batch_that_fails_as_a_whole_is_made_again_of_its_good_rows(
     for batch, other in zip(batches, expected, strict=True):
         for name in ("index", "picture"):
             np.testing.assert_array_equal(np.asarray(batch[name]), np.asarray(other[name]))
+
+
+def test_what_is_given_up_is_not_kept(framework: str) -> None:
+    """Epochs that are left after a batch: their chunks go with them, and an iterator of one is refused in words."""
+    pipe = fake(framework, lost=())
+    kept = []
+    for _ in range(3):
+        kept.append(pipe.epoch())
+        next(kept[-1])
+    assert len(list(pipe)) > 0
+    with pytest.raises(UserError, match="a later iteration of this pipeline has begun"):
+        list(kept[0])
+    pending = getattr(pipe.engine, "_pending", {})
+    assert not any(pending.values()), "the epoch was gone through"

@@ -114,8 +114,9 @@ def test_where_processes_are_refused() -> None:
         Pipeline(fake_config("tensorflow"), workers="processes")
     with pytest.raises(UserError, match="expected threads or processes, got 'process'; did you mean 'processes'"):
         Pipeline(fake_config("torch"), workers="process")
+    two: dict[str, Any] = {"workers": 2}
     with pytest.raises(UserError, match="expected threads or processes, got 2; threads: 2 says how many"):
-        Pipeline(fake_config("torch"), workers=2)  # type: ignore[arg-type]
+        Pipeline(fake_config("torch"), **two)
 
 
 CONFIG = """

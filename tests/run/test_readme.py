@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,11 +51,11 @@ def test_the_config_shown_is_the_one_shipped() -> None:
 
 def test_the_steps_example_runs() -> None:
     example = next(block for block in blocks("python") if "as_torch" in block)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(example, names)  # our own words
     energies, layer = names["energies"], names["layer"]
-    assert tuple(energies.shape) == (8, 64, 101)  # type: ignore[attr-defined]  # a tensor
-    assert layer(names["torch"].zeros(8, 16000).numpy()).shape == (8, 64, 101)  # type: ignore[attr-defined, operator]  # from exec
+    assert tuple(energies.shape) == (8, 64, 101)
+    assert layer(names["torch"].zeros(8, 16000).numpy()).shape == (8, 64, 101)
 
 
 @pytest.mark.usefixtures("data")

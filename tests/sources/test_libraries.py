@@ -374,7 +374,7 @@ def test_a_reader_that_is_killed_leaves_no_store(monkeypatch: pytest.MonkeyPatch
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
 
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]  # it passes everything on
+    class Watched(subprocess.Popen[str]):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             threading.Thread(target=kill, args=(self,), daemon=True).start()
