@@ -76,7 +76,6 @@ class Fit(Step):
         return kernel
 
     def bind_torch_rows(self, x: Spec) -> Kernel | None:
-        from torch.nn.functional import pad
         from torch.nn.utils.rnn import pad_sequence
 
         length = self._length(x)
@@ -87,8 +86,8 @@ class Fit(Step):
                 lengths = [wave.shape[-1] for wave in waves]
                 at_least_torch(waves[lengths.index(min(lengths))], 1, "sample")
                 cut = [wave[:length] if n > length else wave for wave, n in zip(waves, lengths, strict=True)]
-                held = pad_sequence(cut, batch_first=True)
-                return list(pad(held, (0, length - held.shape[-1])))
+                longest = waves[0].new_zeros(length)  # to which the others are padded
+                return list(pad_sequence([*cut, longest], batch_first=True)[:-1])
             side = waves[0].new_zeros(len(waves), *waves[0].shape[:-1], length)
             for row, wave in zip(side, waves, strict=True):
                 at_least_torch(wave, 1, "sample")
